@@ -1,0 +1,200 @@
+package kernel
+
+import (
+	"math"
+	"sync"
+)
+
+// Job is one product of a MatMul: Dst = acts * W^T, or Dst += it with Add.
+type Job struct {
+	W      *Matrix
+	Dst    []float32 // n x Stride, the first W.Rows() of each row written
+	Stride int
+	Add    bool
+}
+
+const (
+	tileRows   = 6  // rows of activations of the largest tile
+	tilePanels = 2  // panels of the largest tile
+	chunkRows  = 48 // rows worth a share of their own
+)
+
+// MatMul multiplies the activations with the weights of all jobs as one
+// parallel loop over the team. The columns of each W are those of a; the
+// destinations must not overlap each other or the activations.
+//
+// A row's result does not depend on the other rows, on their number, or on
+// the team: at one level the same row gives the same bits.
+func MatMul(t *Team, a *Acts, jobs ...Job) {
+	if a.n == 0 {
+		return
+	}
+	m := products.Get().(*product)
+	m.acts, m.jobs, m.first = a, append(m.jobs[:0], jobs...), m.first[:0]
+	m.width = 1
+	if a.n >= tileRows {
+		m.width = tilePanels
+	}
+	items := 0
+	for i := range jobs {
+		j := &jobs[i]
+		check(a, j)
+		if j.W.form != formFloat {
+			a.quantise(t)
+		}
+		m.first = append(m.first, items)
+		items += (j.W.panels + m.width - 1) / m.width
+	}
+	m.items = items
+	m.rows = a.n
+	threads := t.Threads()
+	grain := 1
+	switch {
+	case threads == 1:
+		grain = items
+	case a.n < tileRows:
+		grain = max(1, min(32, items/(8*threads)))
+	case items < 4*threads:
+		// Few panels: share out the rows as well.
+		parts := (4*threads + items - 1) / max(items, 1)
+		per := max(chunkRows, (a.n+parts-1)/parts)
+		m.rows = (per + tileRows - 1) / tileRows * tileRows
+	}
+	t.For(items*((a.n+m.rows-1)/m.rows), grain, m.run)
+	m.acts = nil
+	clear(m.jobs)
+	products.Put(m)
+}
+
+func check(a *Acts, j *Job) {
+	if j.W.cols != a.cols {
+		panic("kernel: MatMul: the columns of the weights are not those of the activations")
+	}
+	if j.W.rows > 0 && (j.Stride < j.W.rows || len(j.Dst) < (a.n-1)*j.Stride+j.W.rows) {
+		panic("kernel: MatMul: the destination is too small")
+	}
+}
+
+// product is a MatMul in progress: items of width panels times shares of rows.
+type product struct {
+	acts  *Acts
+	jobs  []Job
+	first []int // first item of each job
+	items int
+	width int
+	rows  int // rows of a share
+	run   func(lo, hi int)
+}
+
+var products = sync.Pool{New: func() any {
+	m := new(product)
+	m.run = m.share
+	return m
+}}
+
+// share does the items lo..hi, counted share of rows by share of rows.
+func (m *product) share(lo, hi int) {
+	for i := lo; i < hi; i++ {
+		item, row := i%m.items, i/m.items*m.rows
+		j := len(m.first) - 1
+		for m.first[j] > item {
+			j--
+		}
+		panel := (item - m.first[j]) * m.width
+		m.panels(&m.jobs[j], panel, min(m.width, m.jobs[j].W.panels-panel), row, min(row+m.rows, m.acts.n))
+	}
+}
+
+// panels computes some adjacent panels of one job for the rows lo..hi.
+func (m *product) panels(j *Job, panel, count, lo, hi int) {
+	for r := lo; r < hi; {
+		left := hi - r
+		if count == tilePanels && left >= tileRows {
+			m.tile(j, panel, tilePanels, r, tileRows)
+			r += tileRows
+			continue
+		}
+		rows := 1
+		if left >= 4 {
+			rows = 4
+		} else if left >= 2 {
+			rows = 2
+		}
+		for p := range count {
+			m.tile(j, panel+p, 1, r, rows)
+		}
+		r += rows
+	}
+}
+
+// tile computes one tile; what would lie outside the destination goes through
+// a buffer.
+func (m *product) tile(j *Job, panel, panels, row, rows int) {
+	w := j.W
+	col := panel * lanes
+	width := w.rows - col
+	if width >= panels*lanes {
+		tile(w, panel, panels, m.acts, row, rows, j.Dst[row*j.Stride+col:], j.Stride, j.Add)
+		return
+	}
+	var buf [tileRows * tilePanels * lanes]float32
+	stride := panels * lanes
+	tile(w, panel, panels, m.acts, row, rows, buf[:], stride, false)
+	for r := range rows {
+		dst := j.Dst[(row+r)*j.Stride+col:][:width]
+		if j.Add {
+			Add(dst, buf[r*stride:][:width])
+		} else {
+			copy(dst, buf[r*stride:][:width])
+		}
+	}
+}
+
+// plainTile computes panels x 16 outputs for some rows of activations:
+// c[r*stride+l] = or += the product of row and lane, block after block.
+func plainTile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
+	for r := range rows {
+		for l := range panels * lanes {
+			var y float32
+			if w.form == formFloat {
+				y = plainFloatLane(w, panel+l/lanes, l%lanes, a.x[(row+r)*a.cols:])
+			} else {
+				y = plainQuantLane(w, panel+l/lanes, l%lanes, a, row+r)
+			}
+			if sum {
+				y += c[r*stride+l]
+			}
+			c[r*stride+l] = y
+		}
+	}
+}
+
+func plainFloatLane(w *Matrix, panel, lane int, x []float32) float32 {
+	f := w.floats[panel*w.cols*lanes+lane:]
+	var y float32
+	for k := range w.cols {
+		y += x[k] * f[k*lanes]
+	}
+	return y
+}
+
+func plainQuantLane(w *Matrix, panel, lane int, a *Acts, row int) float32 {
+	q := a.q[row*a.stride:]
+	meta := a.meta[row*a.blocks*metaSize:]
+	var y float32
+	for b := range w.blocks {
+		var s int32
+		for i, v := range q[b*blockSize : (b+1)*blockSize] {
+			s += int32(v) * int32(w.quant(panel, b, lane, i))
+		}
+		d, m := w.scales(panel, b, lane)
+		if w.scaling == scaleShift {
+			s += int32(math.Float32bits(meta[b*metaSize+2])) << w.shift
+			y += d * meta[b*metaSize] * float32(s)
+		} else {
+			y += d * meta[b*metaSize] * float32(s)
+			y += m * meta[b*metaSize+1]
+		}
+	}
+	return y
+}

@@ -1,0 +1,8 @@
+//go:build !amd64
+
+package kernel
+
+import "runtime"
+
+// pause gives way for a moment inside a spin.
+func pause(int64) { runtime.Gosched() }
