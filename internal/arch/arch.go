@@ -62,6 +62,12 @@ func (s Slot) Kind() Kind { return Kind(int(s) % int(Kinds)) }
 // Tensor is the slot's GGUF weight name, such as "blk.3.attn_q.weight".
 func (s Slot) Tensor() string { return fmt.Sprintf("blk.%d.%s.weight", s.Layer(), s.Kind()) }
 
+// BiasTensor is the slot's GGUF bias name, such as "blk.3.attn_q.bias".
+func (s Slot) BiasTensor() string { return fmt.Sprintf("blk.%d.%s.bias", s.Layer(), s.Kind()) }
+
+// NormTensor is the GGUF name of a layer's norm, such as "blk.3.attn_norm.weight".
+func NormTensor(layer int, norm string) string { return fmt.Sprintf("blk.%d.%s.weight", layer, norm) }
+
 // Slots is how many linear layers the model has.
 func (c Config) Slots() int { return c.Layers * int(Kinds) }
 

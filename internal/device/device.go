@@ -1,0 +1,207 @@
+// Package device is the LLM on this machine with its pool: text in, text out,
+// under any blend of the pool's adapters.
+package device
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"crayon/internal/chat"
+	"crayon/internal/fault"
+	"crayon/internal/gguf"
+	"crayon/internal/model"
+	"crayon/internal/pool"
+	"crayon/internal/task"
+	"crayon/internal/tokenizer"
+)
+
+// Device is an open model with the pool that was trained for it.
+type Device struct {
+	Model     *model.Model
+	Tokenizer *tokenizer.Tokenizer
+	Pool      *pool.Pool
+	Form      task.Form      // the pool's prompt form
+	Native    *chat.Template // the model's own chat template; nil when it has none
+	Lineage   string
+	Warning   string // what to tell the user about model and pool, or ""
+
+	side *model.Side
+	path string
+}
+
+// Options of Open.
+type Options struct {
+	Threads int // 0: one a core
+}
+
+// Open loads the model at path and packs the pool's adapters beside it.
+func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device, error) {
+	m, err := model.Open(path, model.Options{Threads: opt.Threads})
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{Model: m, Pool: p, path: path}
+	if err := d.prepare(ctx); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Device) prepare(ctx context.Context) error {
+	f := d.Model.File()
+	var err error
+	if d.Tokenizer, err = tokenizer.FromGGUF(f); err != nil {
+		return err
+	}
+	if d.Lineage, err = gguf.Fingerprint(f); err != nil {
+		return err
+	}
+	digest := d.Pool.Base.Digest // another quantisation is told apart where a digest is made anyway
+	if d.Warning, err = d.Pool.Check(digest, d.Lineage, d.Model.Config); err != nil {
+		return err
+	}
+	if d.Form, err = NewForm(d.Tokenizer, d.Pool.Prompt); err != nil {
+		return err
+	}
+	if _, ok := f.String("tokenizer.chat_template"); ok {
+		if d.Native, err = chat.FromGGUF(f); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.side, err = d.Model.NewSide(d.Pool.Stack)
+	return err
+}
+
+// NewForm is the prompt form a pool describes.
+func NewForm(t *tokenizer.Tokenizer, p pool.Prompt) (task.Form, error) {
+	form := task.Form{Tokenizer: t, System: p.System, End: t.EOS()}
+	if id, ok := t.ID("<|im_end|>"); ok {
+		form.End = id
+	}
+	var err error
+	form.Template, err = chat.New(p.Template, "", "")
+	return form, err
+}
+
+// Close frees the model.
+func (d *Device) Close() error { return d.Model.Close() }
+
+// Path is the model's file.
+func (d *Device) Path() string { return d.path }
+
+// Digest is the sha256 of the model's file, hex.
+func (d *Device) Digest() (string, error) { return gguf.Digest(d.path) }
+
+// SideBytes is the memory the pool's packed adapters take.
+func (d *Device) SideBytes() int { return d.side.Bytes() }
+
+// Side is the pool's packed stack.
+func (d *Device) Side() *model.Side { return d.side }
+
+// Row turns one weight a pool member into one a stacked row; nil gives nil, the
+// bare base model.
+func (d *Device) Row(members []float32) []float32 {
+	if members == nil {
+		return nil
+	}
+	return d.Pool.Stack.RowWeights(members)
+}
+
+// Direction is the feature of a question, centred and of unit length: what
+// indicators and other questions are compared with.
+func (d *Device) Direction(ctx context.Context, question string) ([]float32, error) {
+	raw, err := RawFeature(ctx, d.Model, d.Tokenizer, d.Pool.Feature, question)
+	if err != nil {
+		return nil, err
+	}
+	return d.Pool.Direction(raw)
+}
+
+// RawFeature is a question's feature before centring.
+func RawFeature(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f pool.Feature, question string) ([]float32, error) {
+	ids := t.Encode(question)
+	if len(ids) == 0 {
+		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("the question is empty"), Exit: fault.ExitUsage}
+	}
+	return m.Feature(ctx, f.Layer, ids[:min(len(ids), f.MaxTokens)])
+}
+
+// Question is a prompt with the answers to choose from.
+type Question struct {
+	Prompt  []int32
+	Choices []string
+	Row     []float32
+}
+
+// Score is the mean log-probability per token (end token included) of every
+// choice of every question.
+func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) {
+	asks := make([]model.Ask, len(qs))
+	for i, q := range qs {
+		longest := 0
+		answers := make([][]int32, len(q.Choices))
+		for j, c := range q.Choices {
+			answers[j] = d.Form.Answer(c)
+			longest = max(longest, len(answers[j]))
+		}
+		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: q.Row}
+	}
+	lps, err := d.Model.LogProbs(ctx, d.side, asks)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([][]float64, len(qs))
+	for i, answers := range lps {
+		scores[i] = make([]float64, len(answers))
+		for j, lp := range answers {
+			scores[i][j] = model.Mean(lp)
+		}
+	}
+	return scores, nil
+}
+
+// Best is the index of the largest score, the first at a tie.
+func Best(scores []float64) int {
+	best := 0
+	for i, s := range scores {
+		if s > scores[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// probe is what the effect of an adapter is tried on.
+const probe = "What would you like to know?"
+
+// Effect is how far the row's blend moves the logits of a probe prompt: the
+// root mean square of the change over the vocabulary. 0 means it does nothing.
+func (d *Device) Effect(ctx context.Context, row []float32) (float64, error) {
+	prompt, err := d.Form.Prompt(probe)
+	if err != nil {
+		return 0, err
+	}
+	var base []float32
+	var sum float64
+	in := []model.Input{
+		{Cache: d.Model.NewCache(len(prompt)), Tokens: prompt, Want: model.WantLast},
+		{Cache: d.Model.NewCache(len(prompt)), Tokens: prompt, Row: row, Want: model.WantLast},
+	}
+	err = d.Model.Forward(ctx, d.side, in, func(input, _ int, logits []float32) error {
+		if input == 0 {
+			base = append(base, logits...)
+			return nil
+		}
+		for i, l := range logits {
+			x := float64(l - base[i])
+			sum += x * x
+		}
+		return nil
+	})
+	return math.Sqrt(sum / float64(max(1, len(base)))), err
+}

@@ -1,0 +1,269 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"crayon/internal/arch"
+	"crayon/internal/fault"
+	"crayon/internal/kernel"
+)
+
+// chunk is how many tokens go through the layers at a time: enough to fill the
+// product tiles, few enough that activations stay in cache.
+const chunk = 512
+
+// Input is what one sequence adds in a forward pass.
+type Input struct {
+	Cache  *Cache
+	Tokens []int32
+	Row    []float32 // one weight a stacked row of the Side; nil is the base model
+	Want   Want
+}
+
+// Want says which outputs of an Input the caller needs.
+type Want uint8
+
+// The outputs: none, the last token's, every token's.
+const (
+	WantNone Want = iota
+	WantLast
+	WantAll
+)
+
+// scratch is the memory of one forward pass, kept between passes.
+type scratch struct {
+	h, x, q, k, v, att, gate, up []float32
+	z                            [3][]float32
+	acts, zacts                  kernel.Acts
+	segs                         [][]segment
+	logits                       []float32
+}
+
+func grow(p *[]float32, n int) []float32 {
+	if cap(*p) < n {
+		*p = make([]float32, n)
+	}
+	*p = (*p)[:n]
+	return *p
+}
+
+// Forward runs the inputs as one batch, appends to their caches, and calls emit
+// with the logits (Vocab values) of every wanted token, in order: input index
+// and token index within it. The slice is reused after emit returns.
+func (m *Model) Forward(ctx context.Context, side *Side, in []Input, emit func(input, token int, logits []float32) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.run(ctx, side, in, m.Config.Layers, func(rows []row, h []float32) error {
+		return m.heads(ctx, in, rows, h, emit)
+	})
+}
+
+// row is one token of a chunk.
+type row struct {
+	input, token, pos int
+}
+
+// run takes the inputs through the first `layers` layers, chunk by chunk, and
+// hands each chunk's residual stream (rows x Dim) to done.
+func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, done func(rows []row, h []float32) error) error {
+	c := m.Config
+	rows := make([]row, 0, chunk)
+	flush := func() error {
+		if len(rows) == 0 {
+			return nil
+		}
+		h, err := m.layersOf(ctx, side, in, rows, layers)
+		if err == nil {
+			err = done(rows, h)
+		}
+		rows = rows[:0]
+		return err
+	}
+	starts := make([]int, len(in))
+	for i := range in {
+		x := &in[i]
+		starts[i] = x.Cache.n
+		if x.Row != nil && (side == nil || len(x.Row) != side.rows) {
+			return &fault.Error{Op: "forward", Err: fmt.Errorf("%d adapter weights for a stack of another size", len(x.Row))}
+		}
+		if x.Cache.n+len(x.Tokens) > c.Context {
+			return &fault.Error{Op: "forward", Err: fmt.Errorf("%d tokens are more than the model's context of %d", x.Cache.n+len(x.Tokens), c.Context), Hint: "shorten the prompt"}
+		}
+		x.Cache.reserve(len(x.Tokens))
+		for j, t := range x.Tokens {
+			if t < 0 || int(t) >= c.Vocab {
+				return &fault.Error{Op: "forward", Err: fmt.Errorf("token %d is outside the vocabulary of %d", t, c.Vocab)}
+			}
+			rows = append(rows, row{input: i, token: j, pos: starts[i] + j})
+			if len(rows) == chunk {
+				if err := flush(); err != nil {
+					m.forget(in, starts)
+					return err
+				}
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		m.forget(in, starts)
+		return err
+	}
+	return nil
+}
+
+// forget takes back what a failed pass had added to the caches.
+func (m *Model) forget(in []Input, starts []int) {
+	for i := range starts {
+		in[i].Cache.Truncate(starts[i])
+	}
+}
+
+// layersOf runs one chunk through the layers and returns its residual stream.
+func (m *Model) layersOf(ctx context.Context, side *Side, in []Input, rows []row, layers int) ([]float32, error) {
+	c, s, n := m.Config, &m.scratch, len(rows)
+	h, x := grow(&s.h, n*c.Dim), grow(&s.x, n*c.Dim)
+	qw, kvw := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	q, k, v := grow(&s.q, n*qw), grow(&s.k, n*kvw), grow(&s.v, n*kvw)
+	att := grow(&s.att, n*qw)
+	gate, up := grow(&s.gate, n*c.FF), grow(&s.up, n*c.FF)
+
+	for i, r := range rows {
+		m.embed.Row(int(in[r.input].Tokens[r.token]), h[i*c.Dim:(i+1)*c.Dim])
+	}
+	for l := 0; l < layers; l++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		b := &m.layers[l]
+		m.norm(x, h, b.attnNorm, n)
+		m.linear(side, in, rows, l, x, c.Dim, false,
+			out{arch.Q, q}, out{arch.K, k}, out{arch.V, v})
+		m.store(in, rows, l, q, k, v)
+		m.attend(in, rows, l, q, att)
+		m.linear(side, in, rows, l, att, qw, true, out{arch.O, h})
+		m.norm(x, h, b.ffnNorm, n)
+		m.linear(side, in, rows, l, x, c.Dim, false, out{arch.Gate, gate}, out{arch.Up, up})
+		m.team.For(n, 8, func(lo, hi int) {
+			kernel.SiLUMul(gate[lo*c.FF:hi*c.FF], gate[lo*c.FF:hi*c.FF], up[lo*c.FF:hi*c.FF])
+		})
+		m.linear(side, in, rows, l, gate, c.FF, true, out{arch.Down, h})
+	}
+	for _, r := range rows {
+		in[r.input].Cache.n = r.pos + 1
+	}
+	return h, nil
+}
+
+func (m *Model) norm(dst, src, w []float32, n int) {
+	d := len(w)
+	m.team.For(n, 16, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			kernel.RMSNorm(dst[i*d:(i+1)*d], src[i*d:(i+1)*d], w, m.Config.Eps)
+		}
+	})
+}
+
+// out is where one linear layer's product goes.
+type out struct {
+	kind arch.Kind
+	dst  []float32
+}
+
+// linear computes dst = W x (+ bias) (+ B (row * A x)) for layers that read the
+// same x of n x width; with add, it is added to dst instead.
+func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, width int, add bool, outs ...out) {
+	s, n := &m.scratch, len(rows)
+	s.acts.Set(m.team, x, n, width)
+	jobs := make([]kernel.Job, 0, 6)
+	for i, o := range outs {
+		w := m.layers[l].w[o.kind]
+		jobs = append(jobs, kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add})
+		if p := side.at(arch.SlotOf(l, o.kind)); p != nil {
+			z := grow(&s.z[i], n*side.Rank)
+			jobs = append(jobs, kernel.Job{W: p.a, Dst: z, Stride: side.Rank})
+		}
+	}
+	kernel.MatMul(m.team, &s.acts, jobs...)
+	for i, o := range outs {
+		if bias := m.layers[l].bias[o.kind]; bias != nil {
+			for r := 0; r < n; r++ {
+				kernel.Add(o.dst[r*len(bias):(r+1)*len(bias)], bias)
+			}
+		}
+		p := side.at(arch.SlotOf(l, o.kind))
+		if p == nil {
+			continue
+		}
+		z := s.z[i]
+		for r, at := range rows {
+			zr := z[r*side.Rank : r*side.Rank+side.rows]
+			if w := in[at.input].Row; w != nil {
+				kernel.Mul(zr, zr, w)
+			} else {
+				clear(zr)
+			}
+		}
+		s.zacts.Set(m.team, z, n, side.Rank)
+		kernel.MatMul(m.team, &s.zacts, kernel.Job{W: p.b, Dst: o.dst, Stride: p.b.Rows(), Add: true})
+	}
+}
+
+// store rotates q and k and writes k and v to the caches.
+func (m *Model) store(in []Input, rows []row, l int, q, k, v []float32) {
+	c := m.Config
+	hd, half := c.HeadDim, c.HeadDim/2
+	qw, kvw := c.Heads*hd, c.KVHeads*hd
+	m.team.For(len(rows), 8, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			r := rows[i]
+			cos, sin := m.cos[r.pos*half:(r.pos+1)*half], m.sin[r.pos*half:(r.pos+1)*half]
+			for j := i * qw; j < (i+1)*qw; j += hd {
+				kernel.Rope(q[j:j+hd], cos, sin, c.RopeHalves)
+			}
+			for j := i * kvw; j < (i+1)*kvw; j += hd {
+				kernel.Rope(k[j:j+hd], cos, sin, c.RopeHalves)
+			}
+			cache := in[r.input].Cache
+			at := (r.pos - cache.base) * kvw
+			copy(cache.k[l][at:at+kvw], k[i*kvw:(i+1)*kvw])
+			copy(cache.v[l][at:at+kvw], v[i*kvw:(i+1)*kvw])
+		}
+	})
+}
+
+// heads computes the logits of the wanted rows and emits them in order.
+func (m *Model) heads(ctx context.Context, in []Input, rows []row, h []float32, emit func(input, token int, logits []float32) error) error {
+	c, s := m.Config, &m.scratch
+	want := make([]int, 0, len(rows))
+	for i, r := range rows {
+		x := &in[r.input]
+		if x.Want == WantAll || x.Want == WantLast && r.token == len(x.Tokens)-1 {
+			want = append(want, i)
+		}
+	}
+	const most = 64 // rows of logits held at a time: 64 x Vocab floats
+	for len(want) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := want[:min(most, len(want))]
+		want = want[len(part):]
+		x := grow(&s.x, len(part)*c.Dim)
+		for i, r := range part {
+			kernel.RMSNorm(x[i*c.Dim:(i+1)*c.Dim], h[r*c.Dim:(r+1)*c.Dim], m.outNorm, c.Eps)
+		}
+		logits := grow(&s.logits, len(part)*c.Vocab)
+		s.acts.Set(m.team, x, len(part), c.Dim)
+		kernel.MatMul(m.team, &s.acts, kernel.Job{W: m.head, Dst: logits, Stride: c.Vocab})
+		for i, r := range part {
+			if err := emit(rows[r].input, rows[r].token, logits[i*c.Vocab:(i+1)*c.Vocab]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// invSqrt is the attention scale 1/sqrt(HeadDim).
+func (m *Model) invSqrt() float32 { return float32(1 / math.Sqrt(float64(m.Config.HeadDim))) }

@@ -1,0 +1,165 @@
+// Package model runs a small llama- or qwen2-family LLM on the CPU: packed
+// low-bit weights, a key-value cache that can be forked, batches of sequences,
+// and a low-rank side path for adapters. It knows tokens, not text.
+package model
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"crayon/internal/arch"
+	"crayon/internal/fault"
+	"crayon/internal/gguf"
+	"crayon/internal/kernel"
+)
+
+// Options of Open. The zero value is what most callers want.
+type Options struct {
+	Threads int // worker threads; 0 means one a core
+}
+
+// Model is an open LLM. Its methods may be called from several goroutines;
+// forward passes take turns.
+type Model struct {
+	Config arch.Config
+
+	file    *gguf.File
+	team    *kernel.Team
+	embed   *gguf.Tensor
+	head    *kernel.Matrix
+	outNorm []float32
+	layers  []layer
+	cos     []float32 // Context x HeadDim/2
+	sin     []float32
+
+	mu      sync.Mutex // guards scratch and the team: one forward pass at a time
+	scratch scratch
+
+	featOnce sync.Once
+	featQ    []float32 // first layer's query projection, out x in, for Feature
+}
+
+type layer struct {
+	attnNorm, ffnNorm []float32
+	w                 [arch.Kinds]*kernel.Matrix
+	bias              [arch.Kinds][]float32
+}
+
+// Open maps the GGUF file at path and packs its weights for this machine's
+// kernels. The caller must Close it.
+func Open(path string, opt Options) (*Model, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := FromFile(f, opt)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// FromFile is Open on a file already read; the model takes over closing it.
+func FromFile(f *gguf.File, opt Options) (*Model, error) {
+	c, err := arch.FromGGUF(f)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Config: c, file: f, team: kernel.NewTeam(opt.Threads), embed: f.Tensor("token_embd.weight")}
+	if err := m.load(); err != nil {
+		m.team.Close()
+		return nil, err
+	}
+	m.rope()
+	return m, nil
+}
+
+// Close ends the workers and unmaps the file.
+func (m *Model) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.team.Close()
+	return m.file.Close()
+}
+
+// File is the model's GGUF file: its vocabulary, template and digests.
+func (m *Model) File() *gguf.File { return m.file }
+
+// Threads is how many workers a forward pass uses.
+func (m *Model) Threads() int { return m.team.Threads() }
+
+// Bytes is the size of the packed weights in memory.
+func (m *Model) Bytes() int {
+	n := m.head.Bytes()
+	for i := range m.layers {
+		for _, w := range m.layers[i].w {
+			n += w.Bytes()
+		}
+	}
+	return n
+}
+
+func (m *Model) load() error {
+	c := m.Config
+	vector := func(name string, n int) ([]float32, error) {
+		v := make([]float32, n)
+		m.file.Tensor(name).Floats(v)
+		for _, x := range v {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return nil, &fault.Error{Op: "read model", Path: m.file.Path() + ": " + name,
+					Err: fmt.Errorf("holds a value that is not a number"), Hint: "crayon pull --force", Exit: fault.ExitVerify}
+			}
+		}
+		return v, nil
+	}
+	var err error
+	if m.outNorm, err = vector("output_norm.weight", c.Dim); err != nil {
+		return err
+	}
+	m.layers = make([]layer, c.Layers)
+	for l := range m.layers {
+		b := &m.layers[l]
+		if b.attnNorm, err = vector(arch.NormTensor(l, "attn_norm"), c.Dim); err != nil {
+			return err
+		}
+		if b.ffnNorm, err = vector(arch.NormTensor(l, "ffn_norm"), c.Dim); err != nil {
+			return err
+		}
+		for k := arch.Kind(0); k < arch.Kinds; k++ {
+			s := arch.SlotOf(l, k)
+			if b.w[k], err = pack(m.team, m.file.Tensor(s.Tensor())); err != nil {
+				return err
+			}
+			if t := m.file.Tensor(s.BiasTensor()); t != nil {
+				if b.bias[k], err = vector(t.Name, t.Elements()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	head := m.embed
+	if !c.Tied {
+		head = m.file.Tensor("output.weight")
+	}
+	m.head, err = pack(m.team, head)
+	return err
+}
+
+// rope tabulates the rotation angles (Su et al. 2021) for every position.
+func (m *Model) rope() {
+	c := m.Config
+	half := c.HeadDim / 2
+	m.cos = make([]float32, c.Context*half)
+	m.sin = make([]float32, c.Context*half)
+	m.team.For(c.Context, 256, func(lo, hi int) {
+		for i := 0; i < half; i++ {
+			f := math.Pow(c.RopeBase, -2*float64(i)/float64(c.HeadDim))
+			for p := lo; p < hi; p++ {
+				s, co := math.Sincos(float64(p) * f)
+				m.cos[p*half+i], m.sin[p*half+i] = float32(co), float32(s)
+			}
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package model
+
+import (
+	"context"
+
+	"crayon/internal/kernel"
+)
+
+// Ask is one prefix with the continuations to be weighed after it.
+type Ask struct {
+	Prefix  []int32
+	Answers [][]int32
+	Row     []float32 // adapter weights; nil is the base model
+}
+
+// LogProbs returns, for every ask and answer, the natural log-probability of
+// each answer token given the prefix and the answer's tokens before it. The
+// prefix is computed once, its answers as branches of it.
+func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]float32, error) {
+	res := make([][][]float32, len(asks))
+	for lo := 0; lo < len(asks); {
+		// Whole asks up to about a chunk of tokens go together.
+		hi, n := lo, 0
+		for hi < len(asks) && (hi == lo || n+asks[hi].tokens() <= chunk) {
+			n += asks[hi].tokens()
+			hi++
+		}
+		if err := m.logProbs(ctx, side, asks[lo:hi], res[lo:hi]); err != nil {
+			return nil, err
+		}
+		lo = hi
+	}
+	return res, nil
+}
+
+func (a *Ask) tokens() int {
+	n := len(a.Prefix)
+	for _, x := range a.Answers {
+		n += len(x)
+	}
+	return n
+}
+
+func (m *Model) logProbs(ctx context.Context, side *Side, asks []Ask, res [][][]float32) error {
+	prefix := make([]Input, 0, len(asks))
+	type place struct{ ask, answer int }
+	var branch []Input
+	var where []place
+	owner := make([]int, 0, len(asks)) // prefix input -> ask
+	for i, a := range asks {
+		res[i] = make([][]float32, len(a.Answers))
+		if len(a.Prefix) == 0 {
+			continue
+		}
+		cache := m.NewCache(len(a.Prefix))
+		prefix = append(prefix, Input{Cache: cache, Tokens: a.Prefix, Row: a.Row, Want: WantLast})
+		owner = append(owner, i)
+	}
+	err := m.Forward(ctx, side, prefix, func(input, _ int, logits []float32) error {
+		i := owner[input]
+		norm := kernel.LogSumExp(logits)
+		for j, ans := range asks[i].Answers {
+			if len(ans) == 0 {
+				continue
+			}
+			res[i][j] = make([]float32, len(ans))
+			res[i][j][0] = logits[ans[0]] - norm
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for p, i := range owner {
+		for j, ans := range asks[i].Answers {
+			if len(ans) < 2 {
+				continue
+			}
+			branch = append(branch, Input{Cache: prefix[p].Cache.Fork(len(ans)), Tokens: ans[:len(ans)-1], Row: asks[i].Row, Want: WantAll})
+			where = append(where, place{i, j})
+		}
+	}
+	return m.Forward(ctx, side, branch, func(input, token int, logits []float32) error {
+		w := where[input]
+		next := asks[w.ask].Answers[w.answer][token+1]
+		res[w.ask][w.answer][token+1] = logits[next] - kernel.LogSumExp(logits)
+		return nil
+	})
+}
+
+// Mean is the mean of log-probabilities: the score of an answer. An empty
+// answer scores 0.
+func Mean(lp []float32) float64 {
+	if len(lp) == 0 {
+		return 0
+	}
+	var s float64
+	for _, x := range lp {
+		s += float64(x)
+	}
+	return s / float64(len(lp))
+}

@@ -1,0 +1,81 @@
+package model
+
+import (
+	"fmt"
+
+	"crayon/internal/adapter"
+	"crayon/internal/arch"
+	"crayon/internal/fault"
+	"crayon/internal/kernel"
+)
+
+// Side is a stack of adapters packed for the kernels: y = W x + B (row * (A x)),
+// where row has one weight for each stacked row. All customisations of one pool
+// share a Side; only their rows differ, so they can run in one batch.
+type Side struct {
+	Rank  int // rows of the stack, padded to a multiple of 32
+	rows  int // rows that are real
+	slots []lowRank
+}
+
+type lowRank struct {
+	a, b *kernel.Matrix // Rank x in, out x Rank; nil where no adapter sits
+}
+
+// NewSide packs a stack to 8 bits a block of 32, as Q8_0 does.
+func (m *Model) NewSide(s *adapter.Stack) (*Side, error) {
+	c := m.Config
+	side := &Side{Rank: (s.Rank + 31) / 32 * 32, rows: s.Rank, slots: make([]lowRank, c.Slots())}
+	for slot, p := range s.Pairs {
+		if int(slot) < 0 || int(slot) >= c.Slots() {
+			return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("the model has no such layer"), Exit: fault.ExitVerify}
+		}
+		out, in := c.Shape(slot.Kind())
+		if p.Out != out || p.In != in || p.Rank != s.Rank {
+			return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("adapter is %dx%d rank %d, the model's layer is %dx%d", p.Out, p.In, p.Rank, out, in), Exit: fault.ExitVerify}
+		}
+		a := func(r, i int) float32 {
+			if r >= p.Rank {
+				return 0
+			}
+			return p.A[r*p.In+i]
+		}
+		b := func(r, i int) float32 {
+			if i >= p.Rank {
+				return 0
+			}
+			return p.B[r*p.Rank+i]
+		}
+		side.slots[slot] = lowRank{a: m.packSide(side.Rank, in, a), b: m.packSide(out, side.Rank, b)}
+	}
+	return side, nil
+}
+
+func (m *Model) packSide(rows, cols int, at func(r, i int) float32) *kernel.Matrix {
+	return kernel.Pack8(m.team, rows, cols, func(r, i int, b *kernel.Block) {
+		var v [32]float32
+		for j := range v {
+			v[j] = at(r, i*32+j)
+		}
+		quantiseBlock(b, v)
+	})
+}
+
+// Bytes is the packed size in memory.
+func (s *Side) Bytes() int {
+	n := 0
+	for _, p := range s.slots {
+		if p.a != nil {
+			n += p.a.Bytes() + p.b.Bytes()
+		}
+	}
+	return n
+}
+
+// at is the slot's pair, or nil for a nil Side or an untouched slot.
+func (s *Side) at(slot arch.Slot) *lowRank {
+	if s == nil || s.slots[slot].a == nil {
+		return nil
+	}
+	return &s.slots[slot]
+}

@@ -1,0 +1,413 @@
+package pool
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"crayon/internal/adapter"
+	"crayon/internal/arch"
+	"crayon/internal/fault"
+	"crayon/internal/gguf"
+	"crayon/internal/store"
+)
+
+// A pool file is a GGUF container: keys under "crayon.", and for every linear
+// layer the stacked A (Rank x in) and the stacked B transposed (Rank x out), so
+// that quantisation blocks run along the wide side. docs/pool.md has the keys.
+const (
+	fileType    = "crayon-pool"
+	fileVersion = 1
+	maxMembers  = 4096
+	maxRank     = 4096
+	maxFile     = 1 << 30
+)
+
+// Open reads a pool file whole.
+func Open(path string) (*Pool, error) {
+	data, err := store.ReadFile(path, maxFile)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New("no such file"), Hint: "crayon pool train --out " + path}
+		}
+		return nil, err
+	}
+	p, err := Parse(data)
+	if err != nil {
+		return nil, &fault.Error{Op: "open pool", Path: path, Err: err, Exit: fault.ExitVerify}
+	}
+	p.path = path
+	return p, nil
+}
+
+// Parse reads a pool from memory. Every length is checked before it is used.
+func Parse(data []byte) (*Pool, error) {
+	f, err := gguf.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{f: f}
+	if t, _ := f.String("general.type"); t != fileType {
+		return nil, fmt.Errorf("general.type is %q: not a Crayon pool", t)
+	}
+	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
+		return nil, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
+	}
+	sum := sha256.Sum256(data)
+	p := &Pool{digest: hex.EncodeToString(sum[:])}
+	r.pool(p)
+	if r.err != nil {
+		return nil, r.err
+	}
+	if p.Stack, err = r.stack(p.Base.Shape, "", p.rows()); err != nil {
+		return nil, err
+	}
+	for i, m := range p.Members {
+		for range m.Rank {
+			p.Stack.Owner = append(p.Stack.Owner, i)
+		}
+	}
+	p.Baseline = map[string]*adapter.Adapter{}
+	for _, name := range r.strings("crayon.baseline.names") {
+		s, err := r.stack(p.Base.Shape, "baseline."+name+".", r.uint("crayon.baseline."+name+".rank", maxRank))
+		if err != nil {
+			return nil, err
+		}
+		p.Baseline[name] = &adapter.Adapter{Name: name, Scale: 1, Pairs: s.Pairs}
+	}
+	return p, r.err
+}
+
+func (p *Pool) rows() int {
+	n := 0
+	for _, m := range p.Members {
+		n += m.Rank
+	}
+	return n
+}
+
+type reader struct {
+	f   *gguf.File
+	err error
+}
+
+func (r *reader) fail(key, format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *reader) string(key string) string {
+	s, ok := r.f.String(key)
+	if !ok {
+		r.fail(key, "missing")
+	}
+	return s
+}
+
+func (r *reader) uint(key string, most uint64) int {
+	v, ok := r.f.Uint(key)
+	if !ok || v > most {
+		r.fail(key, "missing or above %d", most)
+		return 0
+	}
+	return int(v)
+}
+
+func (r *reader) float(key string) float64 {
+	v, ok := r.f.Float(key)
+	if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
+		r.fail(key, "missing or not a number")
+	}
+	return v
+}
+
+func (r *reader) strings(key string) []string {
+	s, _ := r.f.Strings(key)
+	return s
+}
+
+func (r *reader) pool(p *Pool) {
+	p.Name = r.string("general.name")
+	b := &p.Base
+	b.Name, b.Digest, b.Lineage = r.string("crayon.base.name"), r.string("crayon.base.digest"), r.string("crayon.base.lineage")
+	b.Shape = arch.Config{
+		Family: r.string("crayon.base.family"), Layers: r.uint("crayon.base.layers", 512), Dim: r.uint("crayon.base.dim", 1<<16),
+		Heads: r.uint("crayon.base.heads", 1024), KVHeads: r.uint("crayon.base.kv_heads", 1024), FF: r.uint("crayon.base.ff", 1<<20),
+	}
+	if s := &b.Shape; r.err == nil {
+		if s.Layers == 0 || s.Dim == 0 || s.Heads == 0 || s.KVHeads == 0 || s.FF == 0 || s.Dim%s.Heads != 0 || s.Heads%s.KVHeads != 0 {
+			r.fail("crayon.base", "impossible shape")
+			return
+		}
+		s.HeadDim = s.Dim / s.Heads
+	}
+	ft := &p.Feature
+	ft.Name, ft.Text = r.string("crayon.feature.name"), r.string("crayon.feature.text")
+	ft.Layer, ft.MaxTokens = r.uint("crayon.feature.layer", 512), r.uint("crayon.feature.max_tokens", 1<<20)
+	ft.Tau = float32(r.float("crayon.feature.tau"))
+	if r.err == nil && (!(ft.Tau > 0) || ft.MaxTokens == 0 || ft.Layer > b.Shape.Layers || ft.Text != "question") {
+		r.fail("crayon.feature", "tau, max_tokens, layer or text out of range")
+	}
+	ft.Mean = r.vector("feature.mean", b.Shape.Dim)
+	p.Prompt.System, p.Prompt.Template = r.string("crayon.prompt.system"), r.string("crayon.prompt.template")
+	p.Keep = r.uint("crayon.keep", maxMembers)
+	names := r.strings("crayon.members.names")
+	ranks, _ := r.f.Ints("crayon.members.ranks")
+	shared, _ := r.f.Ints("crayon.members.shared")
+	counts, _ := r.f.Ints("crayon.members.examples")
+	covers := r.strings("crayon.members.covers")
+	n := len(names)
+	if n == 0 || n > maxMembers || len(ranks) != n || len(shared) != n || len(counts) != n || len(covers) != n {
+		r.fail("crayon.members", "names, ranks, shared, examples and covers must be equally many, 1 to %d", maxMembers)
+		return
+	}
+	blended, total := 0, int64(0)
+	for i := range names {
+		if ranks[i] < 1 || ranks[i] > maxRank || shared[i] < 0 || shared[i] > 1 || counts[i] < 0 {
+			r.fail("crayon.members", "member %q: rank, shared or examples out of range", names[i])
+			return
+		}
+		total += ranks[i]
+		m := Member{Name: names[i], Rank: int(ranks[i]), Shared: shared[i] == 1, Examples: int(counts[i])}
+		if covers[i] != "" {
+			m.Covers = strings.Split(covers[i], ",")
+		}
+		if !m.Shared {
+			blended++
+		}
+		if slices.ContainsFunc(p.Members, func(o Member) bool { return o.Name == m.Name }) {
+			r.fail("crayon.members", "two members are named %q", m.Name)
+		}
+		p.Members = append(p.Members, m)
+	}
+	if total > maxRank || blended == 0 {
+		r.fail("crayon.members", "rank %d in all (at most %d), %d blended (at least 1)", total, maxRank, blended)
+		return
+	}
+	ind := r.vector("indicators", blended*b.Shape.Dim)
+	if r.err != nil {
+		return
+	}
+	for _, i := range p.Blended() {
+		p.Members[i].Indicator, ind = ind[:b.Shape.Dim], ind[b.Shape.Dim:]
+	}
+	m := &p.Made
+	m.Created, m.Recipe, m.Licence = r.string("crayon.made.created"), r.string("crayon.made.recipe"), r.string("general.license")
+	seed, _ := r.f.Uint("crayon.made.seed")
+	m.Seed, m.Data, m.Licences = seed, r.strings("crayon.made.data"), r.strings("crayon.made.licences")
+	m.Loss, m.Seconds = r.float("crayon.made.loss"), r.float("crayon.made.seconds")
+	m.Examples, m.Steps, m.Workers = r.uint("crayon.made.examples", 1<<40), r.uint("crayon.made.steps", 1<<40), r.uint("crayon.made.workers", 1<<16)
+}
+
+func (r *reader) vector(name string, n int) []float32 {
+	t := r.f.Tensor(name)
+	if r.err != nil {
+		return nil
+	}
+	if t == nil || t.Elements() != n || t.Type != gguf.F32 {
+		r.fail(name, "missing, or not %d F32 values", n)
+		return nil
+	}
+	v := make([]float32, n)
+	t.Floats(v)
+	for _, x := range v {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			r.fail(name, "holds a value that is not a number")
+			return nil
+		}
+	}
+	return v
+}
+
+// stack reads the stacked sides with tensor names under prefix.
+func (r *reader) stack(c arch.Config, prefix string, rank int) (*adapter.Stack, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	s := &adapter.Stack{Rank: rank, Pairs: map[arch.Slot]*adapter.Pair{}}
+	for i := 0; i < c.Slots(); i++ {
+		slot := arch.Slot(i)
+		ta, tb := r.f.Tensor(prefix+sideName(slot, "a")), r.f.Tensor(prefix+sideName(slot, "b"))
+		if ta == nil && tb == nil {
+			continue
+		}
+		out, in := c.Shape(slot.Kind())
+		if !sized(ta, rank, in) || !sized(tb, rank, out) {
+			return nil, fmt.Errorf("%s%s: sides are missing or not of rank %d for %dx%d", prefix, slot.Tensor(), rank, out, in)
+		}
+		p := &adapter.Pair{Rank: rank, In: in, Out: out, A: make([]float32, rank*in), B: make([]float32, out*rank)}
+		bt := make([]float32, rank*out)
+		ta.Floats(p.A)
+		tb.Floats(bt)
+		for _, v := range [][]float32{p.A, bt} {
+			for _, x := range v {
+				if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+					return nil, fmt.Errorf("%s%s: holds a value that is not a number", prefix, slot.Tensor())
+				}
+			}
+		}
+		transpose(p.B, bt, rank, out)
+		s.Pairs[slot] = p
+	}
+	if len(s.Pairs) == 0 {
+		return nil, fmt.Errorf("%sno adapter sides in the file", prefix)
+	}
+	return s, nil
+}
+
+func sized(t *gguf.Tensor, rows, cols int) bool {
+	return t != nil && len(t.Shape) == 2 && t.Rows() == rows && t.Cols() == cols
+}
+
+// transpose writes src (rows x cols) to dst (cols x rows).
+func transpose(dst, src []float32, rows, cols int) {
+	for r := 0; r < rows; r++ {
+		for c, x := range src[r*cols : (r+1)*cols] {
+			dst[c*rows+r] = x
+		}
+	}
+}
+
+func sideName(s arch.Slot, side string) string {
+	return strings.TrimSuffix(s.Tensor(), "weight") + side
+}
+
+// Bytes renders the pool as a file, its sides stored as t (Q8_0 or smaller).
+func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
+	b := gguf.NewBuilder()
+	b.Set("general.type", fileType)
+	b.Set("general.name", p.Name)
+	b.Set("general.license", p.Made.Licence)
+	b.Set("crayon.version", uint32(fileVersion))
+	s := p.Base.Shape
+	b.Set("crayon.base.name", p.Base.Name)
+	b.Set("crayon.base.digest", p.Base.Digest)
+	b.Set("crayon.base.lineage", p.Base.Lineage)
+	b.Set("crayon.base.family", s.Family)
+	b.Set("crayon.base.layers", uint32(s.Layers))
+	b.Set("crayon.base.dim", uint32(s.Dim))
+	b.Set("crayon.base.heads", uint32(s.Heads))
+	b.Set("crayon.base.kv_heads", uint32(s.KVHeads))
+	b.Set("crayon.base.ff", uint32(s.FF))
+	b.Set("crayon.feature.name", p.Feature.Name)
+	b.Set("crayon.feature.text", p.Feature.Text)
+	b.Set("crayon.feature.layer", uint32(p.Feature.Layer))
+	b.Set("crayon.feature.max_tokens", uint32(p.Feature.MaxTokens))
+	b.Set("crayon.feature.tau", p.Feature.Tau)
+	b.Set("crayon.prompt.system", p.Prompt.System)
+	b.Set("crayon.prompt.template", p.Prompt.Template)
+	b.Set("crayon.keep", uint32(p.Keep))
+	var names, covers []string
+	var ranks, shared, counts []int32
+	var ind []float32
+	for _, m := range p.Members {
+		names, covers = append(names, m.Name), append(covers, strings.Join(m.Covers, ","))
+		ranks, counts = append(ranks, int32(m.Rank)), append(counts, int32(m.Examples))
+		if m.Shared {
+			shared = append(shared, 1)
+			continue
+		}
+		shared = append(shared, 0)
+		ind = append(ind, m.Indicator...)
+	}
+	b.Set("crayon.members.names", names)
+	b.Set("crayon.members.covers", covers)
+	b.Set("crayon.members.ranks", ranks)
+	b.Set("crayon.members.shared", shared)
+	b.Set("crayon.members.examples", counts)
+	m := p.Made
+	b.Set("crayon.made.created", m.Created)
+	b.Set("crayon.made.recipe", m.Recipe)
+	b.Set("crayon.made.seed", m.Seed)
+	b.Set("crayon.made.data", m.Data)
+	b.Set("crayon.made.licences", m.Licences)
+	b.Set("crayon.made.loss", float32(m.Loss))
+	b.Set("crayon.made.seconds", float32(m.Seconds))
+	b.Set("crayon.made.examples", uint64(m.Examples))
+	b.Set("crayon.made.steps", uint64(m.Steps))
+	b.Set("crayon.made.workers", uint32(m.Workers))
+	if err := add(b, "feature.mean", gguf.F32, p.Feature.Mean, len(p.Feature.Mean)); err != nil {
+		return nil, err
+	}
+	if err := add(b, "indicators", gguf.F32, ind, len(p.Feature.Mean), len(p.Blended())); err != nil {
+		return nil, err
+	}
+	if err := addStack(b, "", t, p.Stack.Pairs); err != nil {
+		return nil, err
+	}
+	var rivals []string
+	for name := range p.Baseline {
+		rivals = append(rivals, name)
+	}
+	slices.Sort(rivals)
+	b.Set("crayon.baseline.names", rivals)
+	for _, name := range rivals {
+		a, err := adapter.NewStack([]*adapter.Adapter{p.Baseline[name]})
+		if err != nil {
+			return nil, err
+		}
+		b.Set("crayon.baseline."+name+".rank", uint32(a.Rank))
+		if err := addStack(b, "baseline."+name+".", t, a.Pairs); err != nil {
+			return nil, err
+		}
+	}
+	var buf bytes.Buffer
+	if _, err := b.WriteTo(&buf); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// Write stores the pool at path, whole or not at all, and returns it as read
+// back: with the values of its stored form and its digest.
+func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
+	data, err := p.Bytes(t)
+	if err != nil {
+		return nil, &fault.Error{Op: "write pool", Path: path, Err: err}
+	}
+	stored, err := Parse(data)
+	if err != nil {
+		return nil, &fault.Error{Op: "write pool", Path: path, Err: err, Exit: fault.ExitVerify}
+	}
+	if err := store.WriteBytes(path, data); err != nil {
+		return nil, err
+	}
+	stored.path = path
+	return stored, nil
+}
+
+func addStack(b *gguf.Builder, prefix string, t gguf.Type, pairs map[arch.Slot]*adapter.Pair) error {
+	slots := make([]arch.Slot, 0, len(pairs))
+	for s := range pairs {
+		slots = append(slots, s)
+	}
+	slices.Sort(slots)
+	for _, s := range slots {
+		p := pairs[s]
+		if err := add(b, prefix+sideName(s, "a"), t, p.A, p.In, p.Rank); err != nil {
+			return err
+		}
+		bt := make([]float32, len(p.B))
+		transpose(bt, p.B, p.Out, p.Rank)
+		if err := add(b, prefix+sideName(s, "b"), t, bt, p.Out, p.Rank); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func add(b *gguf.Builder, name string, t gguf.Type, v []float32, shape ...int) error {
+	data, err := gguf.Quantize(t, v)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	b.Add(name, shape, t, data)
+	return nil
+}

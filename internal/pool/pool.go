@@ -1,0 +1,235 @@
+// Package pool holds a pool of jointly trained base adapters with the indicators
+// that tell which of them a query is like, and where it all came from, in one file.
+package pool
+
+import (
+	"fmt"
+	"math"
+
+	"crayon/internal/adapter"
+	"crayon/internal/arch"
+	"crayon/internal/fault"
+)
+
+// Pool is a set of adapters trained together on one base model.
+type Pool struct {
+	Name     string
+	Base     Base
+	Feature  Feature
+	Prompt   Prompt
+	Members  []Member // in the order of the stack; shared ones have no indicator
+	Stack    *adapter.Stack
+	Keep     int // how many blended adapters a customisation keeps by default
+	Made     Provenance
+	Baseline map[string]*adapter.Adapter // rivals the benchmark needs; may be empty
+
+	digest string
+	path   string
+}
+
+// Base says which model the adapters were trained on.
+type Base struct {
+	Name    string
+	Digest  string // sha256 of the GGUF file trained on
+	Lineage string // gguf.Fingerprint: equal across quantisations of one model
+	Shape   arch.Config
+}
+
+// Feature says how a query becomes a vector to compare with the indicators.
+type Feature struct {
+	Name      string    // "q1" or "hN"
+	Layer     int       // 0 for q1, else the layer whose output is taken
+	Text      string    // which text: "question", without context, template or options
+	MaxTokens int       // tokens of the text that count, from the left
+	Mean      []float32 // training mean, subtracted
+	Tau       float32   // temperature of the softmax over similarities
+}
+
+// Prompt is the form of the prompts in training.
+type Prompt struct {
+	System   string // system turn, "" for none
+	Template string // chat template (Jinja)
+}
+
+// Member is one adapter of the pool.
+type Member struct {
+	Name      string
+	Rank      int
+	Shared    bool      // weight 1 for everyone
+	Indicator []float32 // unit length; nil when shared
+	Examples  int       // training examples nearest to the indicator
+	Covers    []string  // data sets most of them come from
+}
+
+// Provenance is how the pool came about.
+type Provenance struct {
+	Created  string // RFC 3339
+	Recipe   string // YAML
+	Seed     uint64
+	Data     []string // data sets, with their row counts
+	Licences []string // of the data
+	Licence  string   // of the pool itself
+	Loss     float64  // training loss at the end
+	Examples int
+	Steps    int
+	Seconds  float64 // wall time of the training
+	Workers  int
+}
+
+// Digest is the sha256 of the pool's file, hex.
+func (p *Pool) Digest() string { return p.digest }
+
+// Blended lists the indices of the members that take part in blending.
+func (p *Pool) Blended() []int {
+	var idx []int
+	for i, m := range p.Members {
+		if !m.Shared {
+			idx = append(idx, i)
+		}
+	}
+	return idx
+}
+
+// Rank is the number of stacked rows.
+func (p *Pool) Rank() int { return p.Stack.Rank }
+
+// Direction centres a raw feature and scales it to unit length.
+func (p *Pool) Direction(feature []float32) ([]float32, error) {
+	return Direction(feature, p.Feature.Mean)
+}
+
+// Direction is (feature - mean) at unit length.
+func Direction(feature, mean []float32) ([]float32, error) {
+	if len(feature) != len(mean) {
+		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("%d values, the pool's feature has %d", len(feature), len(mean)), Exit: fault.ExitVerify}
+	}
+	d := make([]float32, len(feature))
+	var n float64
+	for i := range d {
+		d[i] = feature[i] - mean[i]
+		n += float64(d[i]) * float64(d[i])
+	}
+	if n = math.Sqrt(n); n < 1e-12 {
+		return d, nil // the mean itself is like nothing: similarity 0 to all
+	}
+	for i := range d {
+		d[i] = float32(float64(d[i]) / n)
+	}
+	return d, nil
+}
+
+// Similarity is the cosine of a direction with each blended member's indicator.
+func (p *Pool) Similarity(direction []float32) []float32 {
+	sim := make([]float32, 0, len(p.Members))
+	for _, i := range p.Blended() {
+		sim = append(sim, Cosine(direction, p.Members[i].Indicator))
+	}
+	return sim
+}
+
+// Cosine of two unit vectors of equal length.
+func Cosine(a, b []float32) float32 {
+	var s float64
+	for i := range a {
+		s += float64(a[i]) * float64(b[i])
+	}
+	return float32(s)
+}
+
+// Weights is softmax(similarity / tau): one weight a blended member, sum 1.
+func Weights(similarity []float32, tau float32) []float32 {
+	top := similarity[0]
+	for _, s := range similarity {
+		top = max(top, s)
+	}
+	w := make([]float32, len(similarity))
+	var sum float64
+	for i, s := range similarity {
+		e := math.Exp(float64(s-top) / float64(tau))
+		w[i] = float32(e)
+		sum += e
+	}
+	for i := range w {
+		w[i] = float32(float64(w[i]) / sum)
+	}
+	return w
+}
+
+// Average is the mean of weight vectors: a user's weights from those of the examples.
+func Average(w [][]float32) []float32 {
+	mean := make([]float32, len(w[0]))
+	for i := range mean {
+		var s float64
+		for _, x := range w {
+			s += float64(x[i])
+		}
+		mean[i] = float32(s / float64(len(w)))
+	}
+	return mean
+}
+
+// KeepTop leaves the k largest weights, the earlier at a tie, rescaled to the
+// sum the whole had, and 0 elsewhere. k <= 0 keeps all.
+func KeepTop(w []float32, k int) []float32 {
+	kept := make([]float32, len(w))
+	if k <= 0 || k >= len(w) {
+		copy(kept, w)
+		return kept
+	}
+	var sum, all float64
+	for _, x := range w {
+		all += float64(x)
+	}
+	for n := 0; n < k; n++ {
+		best := -1
+		for i, x := range w {
+			if kept[i] == 0 && x > 0 && (best < 0 || x > w[best]) {
+				best = i
+			}
+		}
+		if best < 0 {
+			break
+		}
+		kept[best] = w[best]
+		sum += float64(w[best])
+	}
+	if sum > 0 {
+		for i := range kept {
+			kept[i] = float32(float64(kept[i]) * all / sum)
+		}
+	}
+	return kept
+}
+
+// All turns blended weights into one weight a member, shared members at `shared`.
+func (p *Pool) All(blended []float32, shared float32) []float32 {
+	all := make([]float32, len(p.Members))
+	n := 0
+	for i, m := range p.Members {
+		if m.Shared {
+			all[i] = shared
+			continue
+		}
+		all[i] = blended[n]
+		n++
+	}
+	return all
+}
+
+// Check compares the pool's base with a model's. Another quantisation of the
+// same model is a warning; another model is an error.
+func (p *Pool) Check(digest, lineage string, c arch.Config) (warning string, err error) {
+	if lineage != p.Base.Lineage {
+		return "", &fault.Error{Op: "use pool", Path: p.path, Exit: fault.ExitVerify,
+			Err:  fmt.Errorf("it was made for %s (lineage %.12s), not for this model (%.12s)", p.Base.Name, p.Base.Lineage, lineage),
+			Hint: "crayon pull " + p.Base.Name}
+	}
+	b := p.Base.Shape
+	if b.Layers != c.Layers || b.Dim != c.Dim || b.FF != c.FF || b.Heads != c.Heads || b.KVHeads != c.KVHeads || b.Family != c.Family {
+		return "", &fault.Error{Op: "use pool", Path: p.path, Exit: fault.ExitVerify, Err: fmt.Errorf("its layers have another shape than the model's")}
+	}
+	if digest != p.Base.Digest {
+		return fmt.Sprintf("the pool was trained on another quantisation of this model (%.12s, this is %.12s)", p.Base.Digest, digest), nil
+	}
+	return "", nil
+}
