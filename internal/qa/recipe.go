@@ -1,0 +1,108 @@
+package qa
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"crayon/internal/fault"
+)
+
+// maxRecipe bounds a recipe file in bytes.
+const maxRecipe = 1 << 20
+
+// Recipe says which rows a pool is trained on.
+type Recipe struct {
+	Seed           uint64  `yaml:"seed" json:"seed"`
+	Caps           Caps    `yaml:"caps" json:"caps"`
+	Exclude        Exclude `yaml:"exclude" json:"exclude"`
+	PermissiveOnly bool    `yaml:"permissive_only" json:"permissive_only"` // leave share-alike and unstated licences out
+	MaxRows        int     `yaml:"max_rows" json:"max_rows"`               // of all data sets together; 0 = no limit
+}
+
+// Caps are the most rows a data set gives; 0 = no limit.
+type Caps struct {
+	Default  int            `yaml:"default" json:"default"`
+	Datasets map[string]int `yaml:"datasets,omitempty" json:"datasets,omitempty"` // overrides Default
+}
+
+// Exclude names what is left out.
+type Exclude struct {
+	Datasets []string `yaml:"datasets,omitempty" json:"datasets,omitempty"`
+	Families []string `yaml:"families,omitempty" json:"families,omitempty"` // a family by its name or by any member
+	Subjects []string `yaml:"subjects,omitempty" json:"subjects,omitempty"` // dataset/subject
+}
+
+// ReadRecipe reads a YAML recipe from a file.
+func ReadRecipe(path string) (Recipe, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage}
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRecipe+1))
+	if err != nil {
+		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err}
+	}
+	r, err := ParseRecipe(data)
+	if err != nil {
+		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage,
+			Hint: "keys: seed, caps {default, datasets}, exclude {datasets, families, subjects}, permissive_only, max_rows"}
+	}
+	return r, nil
+}
+
+// ParseRecipe reads a YAML recipe; an unknown key is an error.
+func ParseRecipe(data []byte) (Recipe, error) {
+	var r Recipe
+	if len(data) > maxRecipe {
+		return r, fmt.Errorf("more than %d bytes", maxRecipe)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&r); err != nil {
+		if errors.Is(err, io.EOF) {
+			return r, errors.New("empty")
+		}
+		return r, err
+	}
+	var more yaml.Node
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return r, errors.New("more than one YAML document")
+	}
+	return r, r.Validate()
+}
+
+// Validate checks ranges and forms.
+func (r *Recipe) Validate() error {
+	if r.MaxRows < 0 {
+		return fmt.Errorf("max_rows is %d, below 0", r.MaxRows)
+	}
+	if r.Caps.Default < 0 {
+		return fmt.Errorf("caps.default is %d, below 0", r.Caps.Default)
+	}
+	for name, n := range r.Caps.Datasets {
+		if n < 0 {
+			return fmt.Errorf("caps.datasets.%s is %d, below 0", name, n)
+		}
+	}
+	for _, s := range r.Exclude.Subjects {
+		if set, subject, ok := strings.Cut(s, "/"); !ok || set == "" || subject == "" {
+			return fmt.Errorf("exclude.subjects: %q is not dataset/subject", s)
+		}
+	}
+	return nil
+}
+
+// limit is the most rows that a data set gives; 0 = no limit.
+func (r *Recipe) limit(dataset string) int {
+	if n, ok := r.Caps.Datasets[dataset]; ok {
+		return n
+	}
+	return r.Caps.Default
+}
