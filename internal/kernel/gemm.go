@@ -6,7 +6,8 @@ package kernel
 // in c does not matter, NaN included. c must not overlap a or b.
 //
 // A nil team runs on the calling goroutine, and any number of goroutines may
-// call at once. An element's bits do not depend on the team.
+// call at once. An element's bits depend neither on the team nor on the other
+// rows and columns.
 func Gemm(t *Team, transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
 	if m <= 0 || n <= 0 {
 		return
@@ -14,7 +15,9 @@ func Gemm(t *Team, transA, transB bool, m, n, k int, alpha float32, a []float32,
 	checkOperand("a", transA, m, k, a, lda)
 	checkOperand("b", transB, k, n, b, ldb)
 	checkOperand("c", false, m, n, c, ldc)
-	plainGemm(transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	if k <= 0 || !blockedGemm(t, transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) {
+		plainGemm(transA, transB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+	}
 }
 
 // checkOperand panics unless x holds a rows x cols matrix, or its transpose.
@@ -22,7 +25,7 @@ func checkOperand(name string, trans bool, rows, cols int, x []float32, ld int) 
 	if trans {
 		rows, cols = cols, rows
 	}
-	if rows < 0 || cols < 0 || rows > 0 && cols > 0 && (ld < cols || len(x) < (rows-1)*ld+cols) {
+	if rows > 0 && cols > 0 && (ld < cols || len(x) < (rows-1)*ld+cols) {
 		panic("kernel: Gemm: " + name + " is too small")
 	}
 }

@@ -1,6 +1,7 @@
+//go:build !amd64
+
 package kernel
 
-func detect() Level                                   { return Plain }
 func dot(a, b []float32) float32                      { return plainDot(a, b) }
 func axpy(alpha float32, x, y []float32)              { plainAxpy(alpha, x, y) }
 func add(dst, a []float32)                            { plainAdd(dst, a) }
@@ -17,4 +18,10 @@ func ropePairs(x, cos, sin []float32)                 { plainRopePairs(x, cos, s
 func quantiseRow(q []int8, meta, x []float32)         { plainQuantise(q, meta, x) }
 func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
 	plainTile(w, panel, panels, a, row, rows, c, stride, sum)
+}
+
+func detect() Level { return Plain }
+
+func blockedGemm(t *Team, transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
+	return false
 }
