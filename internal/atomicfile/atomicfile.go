@@ -3,6 +3,7 @@ package atomicfile
 
 import (
 	"bufio"
+	"crypto/rand"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,14 +13,15 @@ import (
 // renames it to path. After an error, or a stop at any moment, path is as it
 // was before; at most a file named .NAME.*.tmp remains.
 func Write(path string, fill func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()+".tmp")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			os.Remove(f.Name())
+			os.Remove(name)
 		}
 	}()
 	w := bufio.NewWriterSize(f, 1<<20)
@@ -29,14 +31,10 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 	if err = w.Flush(); err != nil {
 		return err
 	}
-	// CreateTemp makes the file private; a file of the user's is as readable as
-	// the one it replaces, or as any new one.
-	mode := os.FileMode(0o644)
-	if info, statErr := os.Stat(path); statErr == nil {
-		mode = info.Mode().Perm()
-	}
-	if err = f.Chmod(mode); err != nil {
-		return err
+	if info, statErr := os.Stat(path); statErr == nil { // as readable as the one it replaces
+		if err = f.Chmod(info.Mode().Perm()); err != nil {
+			return err
+		}
 	}
 	if err = f.Sync(); err != nil {
 		return err
@@ -44,7 +42,7 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 	if err = f.Close(); err != nil {
 		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
+	if err = os.Rename(name, path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

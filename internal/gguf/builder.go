@@ -31,7 +31,7 @@ func NewBuilder() *Builder {
 // string, or a slice of one of them. A second Set of a key replaces the value
 // in its place.
 func (b *Builder) Set(key string, v any) {
-	if kind, _, _ := encode(nil, v); kind == kindUnknown || key == "" {
+	if kind, _ := encode(nil, v); kind == kindUnknown || key == "" {
 		b.errs = append(b.errs, fmt.Errorf("key %q: GGUF has no value of type %T", key, v))
 		return
 	}
@@ -84,38 +84,37 @@ func (b *Builder) check(name string, shape []int, t Type, size int) error {
 
 const kindUnknown = ^uint32(0)
 
-// encode appends v's bytes to dst and gives its kind, and for an array that of
-// its elements.
-func encode(dst []byte, v any) (kind, element uint32, out []byte) {
+// encode appends v's bytes to dst and gives its kind.
+func encode(dst []byte, v any) (kind uint32, out []byte) {
 	le := binary.LittleEndian
 	switch v := v.(type) {
 	case uint8:
-		return kindUint8, 0, append(dst, v)
+		return kindUint8, append(dst, v)
 	case int8:
-		return kindInt8, 0, append(dst, byte(v))
+		return kindInt8, append(dst, byte(v))
 	case uint16:
-		return kindUint16, 0, le.AppendUint16(dst, v)
+		return kindUint16, le.AppendUint16(dst, v)
 	case int16:
-		return kindInt16, 0, le.AppendUint16(dst, uint16(v))
+		return kindInt16, le.AppendUint16(dst, uint16(v))
 	case uint32:
-		return kindUint32, 0, le.AppendUint32(dst, v)
+		return kindUint32, le.AppendUint32(dst, v)
 	case int32:
-		return kindInt32, 0, le.AppendUint32(dst, uint32(v))
+		return kindInt32, le.AppendUint32(dst, uint32(v))
 	case uint64:
-		return kindUint64, 0, le.AppendUint64(dst, v)
+		return kindUint64, le.AppendUint64(dst, v)
 	case int64:
-		return kindInt64, 0, le.AppendUint64(dst, uint64(v))
+		return kindInt64, le.AppendUint64(dst, uint64(v))
 	case float32:
-		return kindFloat32, 0, le.AppendUint32(dst, math.Float32bits(v))
+		return kindFloat32, le.AppendUint32(dst, math.Float32bits(v))
 	case float64:
-		return kindFloat64, 0, le.AppendUint64(dst, math.Float64bits(v))
+		return kindFloat64, le.AppendUint64(dst, math.Float64bits(v))
 	case bool:
 		if v {
-			return kindBool, 0, append(dst, 1)
+			return kindBool, append(dst, 1)
 		}
-		return kindBool, 0, append(dst, 0)
+		return kindBool, append(dst, 0)
 	case string:
-		return kindString, 0, append(le.AppendUint64(dst, uint64(len(v))), v...)
+		return kindString, append(le.AppendUint64(dst, uint64(len(v))), v...)
 	case []uint8:
 		return encodeArray(dst, v, kindUint8)
 	case []int8:
@@ -141,16 +140,16 @@ func encode(dst []byte, v any) (kind, element uint32, out []byte) {
 	case []string:
 		return encodeArray(dst, v, kindString)
 	}
-	return kindUnknown, 0, dst
+	return kindUnknown, dst
 }
 
-func encodeArray[T any](dst []byte, v []T, element uint32) (uint32, uint32, []byte) {
+func encodeArray[T any](dst []byte, v []T, element uint32) (uint32, []byte) {
 	dst = binary.LittleEndian.AppendUint32(dst, element)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(len(v)))
 	for i := range v {
-		_, _, dst = encode(dst, v[i])
+		_, dst = encode(dst, v[i])
 	}
-	return kindArray, element, dst
+	return kindArray, dst
 }
 
 // header is the file up to the tensor data, padding included, and the
@@ -173,16 +172,16 @@ func (b *Builder) header() (head []byte, align int, err error) {
 	head = le.AppendUint64(head, uint64(len(b.tensors)))
 	head = le.AppendUint64(head, uint64(len(b.keys)))
 	for _, key := range b.keys {
-		_, _, head = encode(head, key)
+		_, head = encode(head, key)
 		at := len(head)
 		head = append(head, 0, 0, 0, 0)
 		var kind uint32
-		kind, _, head = encode(head, b.values[key])
+		kind, head = encode(head, b.values[key])
 		le.PutUint32(head[at:], kind)
 	}
 	offset := 0
 	for _, t := range b.tensors {
-		_, _, head = encode(head, t.Name)
+		_, head = encode(head, t.Name)
 		head = le.AppendUint32(head, uint32(len(t.Shape)))
 		for _, d := range t.Shape {
 			head = le.AppendUint64(head, uint64(d))
