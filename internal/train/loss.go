@@ -1,0 +1,164 @@
+package train
+
+import (
+	"math"
+
+	"crayon/internal/kernel"
+	"crayon/internal/reference"
+)
+
+// headRows is how many positions' logits are held at once (50 MB at 49,152
+// words), unless a single example has more.
+const headRows = 256
+
+// head computes logits, only where an answer's token is predicted.
+type head struct {
+	rows   []int     // batch tokens of the positions
+	x      []float32 // their normed residuals; then their gradient
+	logits []float32 // positions x Vocab; then their gradient
+	lse    []float32 // log of the sum of e^logit, a position
+}
+
+// target is one predicted token: its position among the head's rows.
+type target struct {
+	row int
+	id  int32
+}
+
+// lossAndHead computes the loss of all tasks, each times share, and puts its
+// gradient in the residual's, zero before, at the positions that predict.
+func (w *worker) lossAndHead(tasks []task, share float64) tally {
+	var sum tally
+	for first := 0; first < len(tasks); {
+		w.head.rows = w.head.rows[:0]
+		last := first
+		for last < len(tasks) {
+			n := 1
+			for _, a := range tasks[last].answers {
+				n += len(a) - 1
+			}
+			if last > first && len(w.head.rows)+n > headRows {
+				break
+			}
+			w.head.add(w.pass.Batch, last, tasks[last])
+			last++
+		}
+		w.chunk(tasks[first:last], share, &sum)
+		first = last
+	}
+	return sum
+}
+
+// add takes the rows of tree i: the prompt's last token, then every token of
+// every branch.
+func (h *head) add(b *reference.Batch, i int, t task) {
+	h.rows = append(h.rows, b.End(i, -1)-1)
+	for j := range t.tree.Branch {
+		for at := b.At(i, j, 0); at < b.End(i, j); at++ {
+			h.rows = append(h.rows, at)
+		}
+	}
+}
+
+func (w *worker) chunk(tasks []task, share float64, sum *tally) {
+	h := &w.head
+	model := w.model.Weights
+	c := model.Config
+	n, d, v := len(h.rows), c.Dim, c.Vocab
+	h.x, h.logits, h.lse = reference.Grow(h.x, n*d), reference.Grow(h.logits, n*v), reference.Grow(h.lse, n)
+	for i, at := range h.rows {
+		kernel.RMSNorm(h.x[i*d:(i+1)*d], w.pass.Out[at*d:(at+1)*d], model.OutNorm, float32(c.Eps))
+	}
+	kernel.Gemm(nil, false, true, n, v, d, 1, h.x, d, model.Head, d, 0, h.logits, v)
+	for i := range n {
+		h.lse[i] = kernel.LogSumExp(h.logits[i*v : (i+1)*v])
+	}
+	row := 0
+	for _, t := range tasks {
+		row += w.example(t, row, share, sum)
+	}
+	kernel.Gemm(nil, false, false, n, d, v, 1, h.logits, v, model.Head, d, 0, h.x, d)
+	for i, at := range h.rows {
+		normRow(w.residual[at*d:(at+1)*d], h.x[i*d:(i+1)*d], w.pass.Out[at*d:(at+1)*d], model.OutNorm, c.Eps)
+	}
+}
+
+// example adds an example's loss to sum and turns its logits, from row first
+// on, into their gradient. It returns how many rows it has.
+func (w *worker) example(t task, first int, share float64, sum *tally) int {
+	v := w.model.Weights.Config.Vocab
+	h := &w.head
+	scores := make([]float64, len(t.answers))
+	targets := make([][]target, len(t.answers))
+	rows := 1
+	for j, a := range t.answers {
+		for i, id := range a {
+			at := first // every answer's first token is predicted by the prompt's last
+			if i > 0 {
+				at = first + rows
+				rows++
+			}
+			targets[j] = append(targets[j], target{at, id})
+			scores[j] += float64(h.logits[at*v+int(id)] - h.lse[at])
+		}
+		scores[j] /= float64(len(a))
+	}
+	loss, slope := w.config.loss(scores)
+	sum.loss += loss * share
+	if len(scores) > 1 {
+		sum.ranked++
+		if best(scores) == 0 {
+			sum.right++
+		}
+	}
+
+	total := make([]float32, rows) // a row's slopes of its targets' log-probabilities
+	for j, list := range targets {
+		for _, x := range list {
+			total[x.row-first] += float32(slope[j] * share / float64(len(list)))
+		}
+	}
+	for i, s := range total {
+		x := h.logits[(first+i)*v : (first+i+1)*v]
+		kernel.Softmax(x)
+		kernel.Scale(-s, x)
+	}
+	for j, list := range targets {
+		for _, x := range list {
+			h.logits[x.row*v+int(x.id)] += float32(slope[j] * share / float64(len(list)))
+		}
+	}
+	return rows
+}
+
+// loss is the loss of an example whose answers have these mean
+// log-probabilities a token, and its slope for each.
+func (c Config) loss(scores []float64) (loss float64, slope []float64) {
+	slope = make([]float64, len(scores))
+	if c.Loss == LM {
+		slope[0] = -1
+		return -scores[0], slope
+	}
+	top := scores[best(scores)]
+	var sum float64
+	for j, s := range scores {
+		slope[j] = math.Exp(c.RankScale * (s - top))
+		sum += slope[j]
+	}
+	for j := range slope {
+		slope[j] *= c.RankScale / sum
+	}
+	slope[0] -= c.RankScale + c.LMWeight
+	return math.Log(sum) - c.RankScale*(scores[0]-top) - c.LMWeight*scores[0], slope
+}
+
+// best is the first of the highest.
+func best(x []float64) int {
+	at := 0
+	for i, v := range x {
+		if v > x[at] {
+			at = i
+		}
+	}
+	return at
+}
