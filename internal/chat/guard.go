@@ -36,20 +36,29 @@ var errBudget = errors.New("the template makes too much text or takes too long")
 // budget bounds one rendering.
 type budget struct {
 	deadline time.Time
-	bytes    int // text that may still be written, in all buffers together
-	value    int // size a variable may have
-	depth    int // macros running
+	bytes    int   // text that may still be written, in all buffers together
+	value    int   // size a variable may have
+	depth    int   // macros running
+	cause    error // why rendering had to stop; the engine's own errors bury it
 }
 
-func newBudget(content int) *budget {
-	return &budget{deadline: time.Now().Add(renderTime), bytes: 8<<20 + 32*content, value: 256<<10 + 2*content}
+func newBudget(content int, limit time.Duration) *budget {
+	return &budget{deadline: time.Now().Add(limit), bytes: 8<<20 + 32*content, value: 256<<10 + 2*content}
 }
 
 func (b *budget) spend(n int) error {
 	if b.bytes -= n; b.bytes < 0 || time.Now().After(b.deadline) {
-		return errBudget
+		return b.stop(errBudget)
 	}
 	return nil
+}
+
+// stop notes the first reason to stop and returns err.
+func (b *budget) stop(err error) error {
+	if b.cause == nil {
+		b.cause = err
+	}
+	return err
 }
 
 // counted charges what is written to a budget.
@@ -97,7 +106,7 @@ func (g *guarded) Execute(r *exec.Renderer, tag *nodes.ControlStructureBlock) er
 	v, _ := r.Environment.Context.Get(g.set)
 	left := b.value
 	if !measure(reflect.ValueOf(v), &left, 0) {
-		return fmt.Errorf("variable %q grows too large or holds itself", g.set)
+		return b.stop(fmt.Errorf("variable %q grows too large or holds itself", g.set))
 	}
 	return b.spend(b.value - left)
 }
@@ -111,7 +120,7 @@ func (g *guarded) macro(r *exec.Renderer, m *controls.MacroControlStructure) err
 	r.Environment.Context.Set(m.Name, exec.Macro(func(args *exec.VarArgs) *exec.Value {
 		b := g.t.budget
 		if b.depth >= maxMacros {
-			return exec.AsValue(fmt.Errorf("macro %s calls itself too deeply", m.Name))
+			return exec.AsValue(b.stop(fmt.Errorf("macro %s calls itself too deeply", m.Name)))
 		}
 		b.depth++
 		defer func() { b.depth-- }()
@@ -119,7 +128,7 @@ func (g *guarded) macro(r *exec.Renderer, m *controls.MacroControlStructure) err
 		if v.IsString() {
 			n := len(v.String())
 			if n > b.value {
-				return exec.AsValue(errBudget)
+				return exec.AsValue(b.stop(errBudget))
 			}
 			if err := b.spend(n); err != nil {
 				return exec.AsValue(err)
@@ -219,7 +228,7 @@ func (t *Template) environment() *exec.Environment {
 			sep += len(a.String())
 		}
 		if sep*in.Len() > t.budget.value {
-			return exec.AsValue(errBudget)
+			return exec.AsValue(t.budget.stop(errBudget))
 		}
 		return join(e, in, params)
 	}
@@ -261,19 +270,15 @@ func (t *Template) environment() *exec.Environment {
 			"namespace": namespace,
 			"range":     boundedRange,
 			"raise_exception": func(va *exec.VarArgs) *exec.Value {
-				if len(va.Args) == 0 {
-					return exec.AsValue(errRaised("no reason given"))
+				reason := "no reason given"
+				if len(va.Args) > 0 {
+					reason = va.Args[0].String()
 				}
-				return exec.AsValue(errRaised(va.Args[0].String()))
+				return exec.AsValue(t.budget.stop(fmt.Errorf("the template refuses: %.200s", reason)))
 			},
 		}),
 	}
 }
-
-// errRaised is what a template said with raise_exception.
-type errRaised string
-
-func (e errRaised) Error() string { return string(e) }
 
 // replace is str.replace(old, new), its result bounded.
 func (t *Template) replace(s string, params *exec.VarArgs) (string, error) {
@@ -282,7 +287,7 @@ func (t *Template) replace(s string, params *exec.VarArgs) (string, error) {
 	}
 	old, with := params.Args[0].String(), params.Args[1].String()
 	if len(s)+strings.Count(s, old)*len(with) > t.budget.value {
-		return "", errBudget
+		return "", t.budget.stop(errBudget)
 	}
 	return strings.ReplaceAll(s, old, with), nil
 }

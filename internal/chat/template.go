@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/nikolalohinski/gonja/v2/config"
@@ -36,6 +37,7 @@ type Template struct {
 	mu     sync.Mutex // rendering charges budget, and the engine keeps state in its tree
 	tpl    *exec.Template
 	budget *budget
+	limit  time.Duration // of one rendering
 }
 
 // New compiles a template; bos and eos are the texts of those tokens. Sources
@@ -68,7 +70,7 @@ func New(source, bos, eos string) (t *Template, err error) {
 	if err != nil {
 		return fail(err)
 	}
-	t = &Template{bos: bos, eos: eos, source: source, budget: newBudget(0)}
+	t = &Template{bos: bos, eos: eos, source: source, limit: renderTime, budget: newBudget(0, renderTime)}
 	if t.tpl, err = exec.NewTemplate(name, cfg, loader, t.environment()); err != nil {
 		return fail(brief(err))
 	}
@@ -170,12 +172,15 @@ func (t *Template) execute(msgs []Message, generation bool, total int) (text str
 	for i, m := range msgs {
 		list[i] = map[string]any{"role": m.Role, "content": m.Content}
 	}
-	t.budget = newBudget(total)
+	t.budget = newBudget(total, t.limit)
 	var out strings.Builder
 	err = t.tpl.Execute(&counted{&out, t.budget}, exec.NewContext(map[string]any{
 		"messages": list, "add_generation_prompt": generation,
 		"bos_token": t.bos, "eos_token": t.eos, "tools": nil, "documents": nil,
 	}))
+	if t.budget.cause != nil {
+		return "", t.budget.cause
+	}
 	if err != nil {
 		return "", brief(err)
 	}
@@ -183,15 +188,8 @@ func (t *Template) execute(msgs []Message, generation bool, total int) (text str
 }
 
 // brief cuts the engine's long chains of wrapping, which quote the template,
-// down to what the template said or the last cause.
+// down to the last cause.
 func brief(err error) error {
-	var raised errRaised
-	if errors.As(err, &raised) {
-		return fmt.Errorf("the template refuses: %s", string(raised))
-	}
-	if errors.Is(err, errBudget) {
-		return errBudget
-	}
 	msg := err.Error()
 	if len(msg) > 300 {
 		msg = "..." + strings.ToValidUTF8(msg[len(msg)-300:], "")
