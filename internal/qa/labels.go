@@ -4,7 +4,7 @@ import "slices"
 
 // LabelSet returns the choices that every row of a group (a data set, a
 // subject, a user) has, whatever their order in a row, or nil when the rows'
-// choices differ, there are none, or there are fewer than two rows to tell by.
+// choices differ, repeat, there are none, or there are fewer than two rows to tell by.
 // Order: that of the rows if they agree, else sorted, so that it depends on
 // no row's position.
 func LabelSet(rows []Row) []string {
@@ -13,6 +13,9 @@ func LabelSet(rows []Row) []string {
 	}
 	first := rows[0].Choices
 	sorted := slices.Sorted(slices.Values(first))
+	if len(slices.Compact(slices.Clone(sorted))) != len(sorted) {
+		return nil
+	}
 	same := true
 	for i := range rows[1:] {
 		c := rows[1+i].Choices

@@ -29,7 +29,7 @@ type Row struct {
 	ID       string
 	Question string
 	Context  string   // "" when there is none
-	Choices  []string // distinct; nil for a free-text answer
+	Choices  []string // the gold once, no empty one; nil for a free-text answer
 	Answer   int      // index into Choices; -1 for a free-text answer
 	Text     string   // the free-text answer; "" when there are Choices
 }
@@ -99,35 +99,34 @@ func ParseRow(data []byte) (Row, error) {
 		}
 		return r, nil
 	}
-	if err := checkChoices(l.Choices); err != nil {
-		return Row{}, err
-	}
 	if err := json.Unmarshal(l.Answer, &r.Answer); err != nil {
 		return Row{}, errors.New("answer must be the index of a choice")
 	}
-	if r.Answer < 0 || r.Answer >= len(l.Choices) {
-		return Row{}, fmt.Errorf("answer %d of %d choices", r.Answer, len(l.Choices))
+	if err := checkChoices(l.Choices, r.Answer); err != nil {
+		return Row{}, err
 	}
 	r.Choices = l.Choices
 	return r, nil
 }
 
-func checkChoices(choices []string) error {
+// checkChoices refuses what cannot be scored. Two equal wrong choices can.
+func checkChoices(choices []string, answer int) error {
 	if len(choices) < 2 {
 		return errors.New("a single choice")
 	}
 	if len(choices) > MaxChoices {
 		return fmt.Errorf("%d choices, at most %d are read", len(choices), MaxChoices)
 	}
-	seen := make(map[string]bool, len(choices))
-	for _, c := range choices {
+	if answer < 0 || answer >= len(choices) {
+		return fmt.Errorf("answer %d of %d choices", answer, len(choices))
+	}
+	for i, c := range choices {
 		if strings.TrimSpace(c) == "" {
 			return errors.New("an empty choice")
 		}
-		if seen[c] {
-			return fmt.Errorf("choice %q twice", c)
+		if i != answer && c == choices[answer] {
+			return fmt.Errorf("the gold %q is choice %d too", c, i)
 		}
-		seen[c] = true
 	}
 	return nil
 }
