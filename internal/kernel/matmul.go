@@ -170,10 +170,9 @@ func plainTile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32
 }
 
 func plainFloatLane(w *Matrix, panel, lane int, x []float32) float32 {
-	f := w.floats[panel*w.cols*lanes+lane:]
 	var y float32
 	for k := range w.cols {
-		y += x[k] * f[k*lanes]
+		y += x[k] * w.floats[(panel*w.cols+k)*lanes+lane]
 	}
 	return y
 }

@@ -128,7 +128,8 @@ func pack(t *Team, f form, rows, cols int, get func(row, block int, b *Block)) *
 	}
 	w.quants = aligned[byte](w.panels * w.panelBytes())
 	w.full = aligned[float32](w.panels * w.blocks * 2 * lanes)
-	shifts := newShiftFinder()
+	var scales atomic.Uint32 // what all scales allow
+	scales.Store(^uint32(0))
 	t.For(w.panels, 4, func(lo, hi int) {
 		var b Block
 		seen := ^uint32(0)
@@ -141,9 +142,9 @@ func pack(t *Team, f form, rows, cols int, get func(row, block int, b *Block)) *
 				}
 			}
 		}
-		shifts.and(seen)
+		scales.And(seen)
 	})
-	w.shrink(t, shifts.load())
+	w.shrink(t, scales.Load())
 	return w
 }
 
@@ -192,17 +193,6 @@ func possible(d, m float32) uint32 {
 	}
 	return bits
 }
-
-type shiftFinder struct{ bits atomic.Uint32 }
-
-func newShiftFinder() *shiftFinder {
-	f := new(shiftFinder)
-	f.bits.Store(^uint32(0))
-	return f
-}
-
-func (f *shiftFinder) and(bits uint32) { f.bits.And(bits) }
-func (f *shiftFinder) load() uint32    { return f.bits.Load() }
 
 // shrink keeps the scales in the smallest form that is exact.
 func (w *Matrix) shrink(t *Team, bits uint32) {

@@ -13,7 +13,3 @@ func scaleBy(dst, x, w []float32, alpha float32)      { plainScaleBy(dst, x, w, 
 func siluMul(dst, gate, up []float32)                 { plainSiLUMul(dst, gate, up) }
 func ropeHalves(x, cos, sin []float32)                { plainRopeHalves(x, cos, sin) }
 func ropePairs(x, cos, sin []float32)                 { plainRopePairs(x, cos, sin) }
-func quantiseRow(q []int8, meta, x []float32)         { plainQuantise(q, meta, x) }
-func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
-	plainTile(w, panel, panels, a, row, rows, c, stride, sum)
-}

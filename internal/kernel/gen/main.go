@@ -24,7 +24,10 @@ func main() {
 // files returns the text of every generated file by name.
 func files() map[string]string {
 	return map[string]string{
-		"gemm_amd64.s": gemm(),
+		"gemm_amd64.s":     gemm(),
+		"matmul_amd64.s":   matmul(),
+		"quantise_amd64.s": quantise(),
+		"peak_amd64.s":     peak(),
 	}
 }
 
