@@ -141,17 +141,7 @@ type Question struct {
 // Score is the mean log-probability per token (end token included) of every
 // choice of every question.
 func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) {
-	asks := make([]model.Ask, len(qs))
-	for i, q := range qs {
-		longest := 0
-		answers := make([][]int32, len(q.Choices))
-		for j, c := range q.Choices {
-			answers[j] = d.Form.Answer(c)
-			longest = max(longest, len(answers[j]))
-		}
-		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: q.Row}
-	}
-	lps, err := d.Model.LogProbs(ctx, d.side, asks)
+	lps, err := d.logProbs(ctx, qs)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +153,42 @@ func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) 
 		}
 	}
 	return scores, nil
+}
+
+// Choice is the answer a constrained decoding picked.
+type Choice struct {
+	Index    int
+	Scores   []float64 // mean log-probability a token, by choice
+	LogProbs []float32 // of the picked answer's tokens, end token included
+}
+
+// Choose decodes a question constrained to its choices.
+func (d *Device) Choose(ctx context.Context, q Question) (Choice, error) {
+	lps, err := d.logProbs(ctx, []Question{q})
+	if err != nil {
+		return Choice{}, err
+	}
+	c := Choice{Scores: make([]float64, len(q.Choices))}
+	for j, lp := range lps[0] {
+		c.Scores[j] = model.Mean(lp)
+	}
+	c.Index = Best(c.Scores)
+	c.LogProbs = lps[0][c.Index]
+	return c, nil
+}
+
+func (d *Device) logProbs(ctx context.Context, qs []Question) ([][][]float32, error) {
+	asks := make([]model.Ask, len(qs))
+	for i, q := range qs {
+		longest := 0
+		answers := make([][]int32, len(q.Choices))
+		for j, c := range q.Choices {
+			answers[j] = d.Form.Answer(c)
+			longest = max(longest, len(answers[j]))
+		}
+		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: q.Row}
+	}
+	return d.Model.LogProbs(ctx, d.side, asks)
 }
 
 // Best is the index of the largest score, the first at a tie.

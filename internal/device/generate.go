@@ -2,9 +2,7 @@ package device
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -39,89 +37,112 @@ type Result struct {
 	Finish       string    // "stop" or "length"
 }
 
-// ErrEnough, returned by emit, ends the generation without an error.
-var ErrEnough = errors.New("enough")
+// Generation is an answer being made. It can be left and taken up again: no
+// token is computed twice.
+type Generation struct {
+	d       *Device
+	req     Request
+	room    int
+	cache   *model.Cache
+	sampler *model.Sampler
+	next    []int32
+	stream  *tokenizer.Stream
+	stop    stopper
+	ends    []int32
+	res     Result
+	done    bool
+}
 
-// Generate answers req token by token. emit may be nil.
-func (d *Device) Generate(ctx context.Context, req Request, emit func(Piece) error) (Result, error) {
-	res := Result{PromptTokens: len(req.Prompt)}
+// Start checks req; the first Next computes the prompt.
+func (d *Device) Start(req Request) (*Generation, error) {
 	if err := req.Sampling.Check(); err != nil {
-		return res, err
+		return nil, err
 	}
 	room := d.Model.Config.Context - len(req.Prompt)
 	if len(req.Prompt) == 0 || room < 1 {
-		return res, &fault.Error{Op: "answer", Err: fmt.Errorf("a prompt of %d tokens leaves no room in the context of %d", len(req.Prompt), d.Model.Config.Context),
+		return nil, &fault.Error{Op: "answer", Err: fmt.Errorf("a prompt of %d tokens leaves no room in the context of %d", len(req.Prompt), d.Model.Config.Context),
 			Hint: "shorten the prompt or the conversation", Exit: fault.ExitUsage}
 	}
 	if req.MaxTokens > 0 {
 		room = min(room, req.MaxTokens)
 	}
-	g := &generation{d: d, ends: d.Tokenizer.EndOfTurn(), stream: d.Tokenizer.Stream(), stop: stopper{stops: req.Stop}}
-	sampler := model.NewSampler(req.Sampling)
-	cache := d.Model.NewCache(len(req.Prompt) + min(room, 256))
-	tokens := req.Prompt
-	res.Finish = "length"
-	for res.Tokens < room {
-		var id int32
-		var lp float32
-		err := d.Model.Forward(ctx, d.side, []model.Input{{Cache: cache, Tokens: tokens, Row: req.Row, Want: model.WantLast}},
-			func(_, _ int, logits []float32) error {
-				id, lp = sampler.Next(logits)
-				return nil
-			})
-		if err != nil {
-			return res, err
-		}
-		res.Tokens++
-		res.LogProbs = append(res.LogProbs, lp)
-		text, done := g.next(id)
-		if done {
-			res.Finish = "stop"
-		} else if res.Tokens == room {
-			text += g.flush()
-		}
-		res.Text += text
-		if emit != nil {
-			if err := emit(Piece{Token: id, LogProb: lp, Text: text}); err != nil {
-				if errors.Is(err, ErrEnough) {
-					return res, nil
-				}
-				return res, err
-			}
-		}
-		if done {
-			break
-		}
-		tokens = []int32{id}
+	return &Generation{
+		d: d, req: req, room: room, next: req.Prompt,
+		cache:   d.Model.NewCache(len(req.Prompt) + min(room, 256)),
+		sampler: model.NewSampler(req.Sampling),
+		stream:  d.Tokenizer.Stream(),
+		stop:    stopper{stops: req.Stop},
+		ends:    d.Tokenizer.EndOfTurn(),
+		res:     Result{PromptTokens: len(req.Prompt), Finish: "length"},
+	}, nil
+}
+
+// Next makes one token; false when the answer has ended.
+func (g *Generation) Next(ctx context.Context) (Piece, bool, error) {
+	if g.done || g.res.Tokens >= g.room {
+		return Piece{}, false, nil
 	}
-	return res, nil
+	var p Piece
+	in := []model.Input{{Cache: g.cache, Tokens: g.next, Row: g.req.Row, Want: model.WantLast}}
+	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, _ int, logits []float32) error {
+		p.Token, p.LogProb = g.sampler.Next(logits)
+		return nil
+	})
+	if err != nil {
+		return p, false, err
+	}
+	g.next = []int32{p.Token}
+	g.res.Tokens++
+	g.res.LogProbs = append(g.res.LogProbs, p.LogProb)
+	p.Text = g.settle(p.Token)
+	g.res.Text += p.Text
+	return p, true, nil
 }
 
-// generation turns tokens into settled text.
-type generation struct {
-	d      *Device
-	ends   []int32
-	stream *tokenizer.Stream
-	stop   stopper
-}
+// Result is the answer so far.
+func (g *Generation) Result() Result { return g.res }
 
-// next takes a token; done when it ends the answer.
-func (g *generation) next(id int32) (text string, done bool) {
+// settle takes a token and returns the text it settles.
+func (g *Generation) settle(id int32) string {
 	if slices.Contains(g.ends, id) {
-		return g.flush(), true
+		g.done, g.res.Finish = true, "stop"
+		return g.flush()
 	}
-	if g.d.Tokenizer.IsSpecial(id) {
-		return "", false
+	text := ""
+	if !g.d.Tokenizer.IsSpecial(id) {
+		var stopped bool
+		if text, stopped = g.stop.add(g.stream.Add(id)); stopped {
+			g.done, g.res.Finish = true, "stop"
+			return text
+		}
 	}
-	return g.stop.add(g.stream.Add(id))
+	if g.res.Tokens == g.room {
+		text += g.flush()
+	}
+	return text
 }
 
-func (g *generation) flush() string {
-	text, done := g.stop.add(g.stream.Flush())
-	if done {
+// flush gives out what was held back for a stop string or a whole character.
+func (g *Generation) flush() string {
+	text, stopped := g.stop.add(g.stream.Flush())
+	if stopped {
+		g.done, g.res.Finish = true, "stop"
 		return text
 	}
 	return text + g.stop.rest()
+}
+
+// Generate makes a whole answer.
+func (d *Device) Generate(ctx context.Context, req Request) (Result, error) {
+	g, err := d.Start(req)
+	if err != nil {
+		return Result{}, err
+	}
+	for {
+		if _, more, err := g.Next(ctx); err != nil || !more {
+			return g.Result(), err
+		}
+	}
 }
 
 // stopper holds back text that may be the beginning of a stop string.
@@ -161,18 +182,4 @@ func (s *stopper) rest() string {
 	out := s.held
 	s.held = ""
 	return out
-}
-
-// Confidence is the mean and the least probability of the tokens.
-func Confidence(logProbs []float32) (mean, least float64) {
-	if len(logProbs) == 0 {
-		return 0, 0
-	}
-	least = 1
-	for _, lp := range logProbs {
-		p := math.Exp(float64(lp))
-		mean += p
-		least = min(least, p)
-	}
-	return mean / float64(len(logProbs)), least
 }

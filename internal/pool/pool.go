@@ -5,10 +5,12 @@ package pool
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/fault"
+	"crayon/internal/kernel"
 )
 
 // Pool is a set of adapters trained together on one base model.
@@ -23,8 +25,10 @@ type Pool struct {
 	Made     Provenance
 	Baseline map[string]*adapter.Adapter // rivals the benchmark needs; may be empty
 
-	digest string
-	path   string
+	digest   string
+	path     string
+	gramOnce sync.Once
+	gramOf   [][]float64
 }
 
 // Base says which model the adapters were trained on.
@@ -232,4 +236,56 @@ func (p *Pool) Check(digest, lineage string, c arch.Config) (warning string, err
 		return fmt.Sprintf("the pool was trained on another quantisation of this model (%.12s, this is %.12s)", p.Base.Digest, digest), nil
 	}
 	return "", nil
+}
+
+// Distance is how far the blend with weights b is from that with weights a,
+// relative to a's size (Frobenius norms of the products over all layers; the
+// shared adapters count at weight 1 in both). It uses norms and cross products
+// of the members computed once.
+func (p *Pool) Distance(a, b []float32) float64 {
+	g := p.gram()
+	wa, wb := p.All(a, 1), p.All(b, 1)
+	diff := make([]float32, len(wa))
+	for i := range diff {
+		diff[i] = wa[i] - wb[i]
+	}
+	size := quadratic(g, wa)
+	if size <= 0 {
+		return 0
+	}
+	return math.Sqrt(max(0, quadratic(g, diff)) / size)
+}
+
+func quadratic(g [][]float64, w []float32) float64 {
+	var s float64
+	for i := range w {
+		for j := range w {
+			s += float64(w[i]) * float64(w[j]) * g[i][j]
+		}
+	}
+	return s
+}
+
+// gram holds the inner products of the members' dense products, summed over
+// layers: <B_i A_i, B_j A_j> = sum over rows r of i, s of j of (a_r . a_s)(b_r . b_s).
+func (p *Pool) gram() [][]float64 {
+	p.gramOnce.Do(func() {
+		n := len(p.Members)
+		p.gramOf = make([][]float64, n)
+		for i := range p.gramOf {
+			p.gramOf[i] = make([]float64, n)
+		}
+		for _, pair := range p.Stack.Pairs {
+			r := pair.Rank
+			aa, bb := make([]float32, r*r), make([]float32, r*r)
+			kernel.Gemm(nil, false, true, r, r, pair.In, 1, pair.A, pair.In, pair.A, pair.In, 0, aa, r)
+			kernel.Gemm(nil, true, false, r, r, pair.Out, 1, pair.B, r, pair.B, r, 0, bb, r)
+			for x := 0; x < r; x++ {
+				for y := 0; y < r; y++ {
+					p.gramOf[p.Stack.Owner[x]][p.Stack.Owner[y]] += float64(aa[x*r+y]) * float64(bb[x*r+y])
+				}
+			}
+		}
+	})
+	return p.gramOf
 }

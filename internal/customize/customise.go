@@ -1,0 +1,259 @@
+// Package customize turns a user's examples into a customisation: weights over
+// a pool's adapters, without training, and the proof of what it is worth.
+package customize
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"crayon/internal/device"
+	"crayon/internal/examples"
+	"crayon/internal/fault"
+	"crayon/internal/pool"
+	"crayon/internal/route"
+	"crayon/internal/task"
+)
+
+// Version of the stored form.
+const Version = 1
+
+// most is how many examples one customisation takes.
+const most = 4096
+
+// Customisation is a user's own LLM, as stored: a small JSON file that names
+// the pool whose adapters its weights mix.
+type Customisation struct {
+	Version  int        `json:"version"`
+	Name     string     `json:"name"`
+	Created  time.Time  `json:"created"`
+	Strategy string     `json:"strategy"` // how the weights came about: "blend", or "set" by hand
+	Pool     string     `json:"pool"`     // sha256 of the pool's file
+	Lineage  string     `json:"lineage"`  // fingerprint of the base model
+	Model    string     `json:"model"`    // the base model's name
+	Weights  []Weight   `json:"weights"`  // every blended adapter's, before the small ones were left out
+	Kept     []Weight   `json:"kept"`     // those that run, rescaled to the same sum
+	Shared   float32    `json:"shared"`   // weight of the shared adapter
+	Labels   []string   `json:"labels,omitempty"`
+	Examples []Example  `json:"examples"`
+	Scope    Scope      `json:"scope"`
+	Residual float64    `json:"residual"` // what leaving small adapters out changes, relative (Frobenius)
+	Took     float64    `json:"seconds"`  // to make it, the model being open
+	Proof    *Proof     `json:"proof,omitempty"`
+	rowOf    *[]float32 // the stacked row, once bound to a device
+}
+
+// Weight is one adapter's share.
+type Weight struct {
+	Adapter string  `json:"adapter"`
+	Weight  float32 `json:"weight"`
+}
+
+// Example is one of the user's rows with its place in feature space.
+type Example struct {
+	Question  string    `json:"question"`
+	Answer    string    `json:"answer,omitempty"`
+	Context   string    `json:"context,omitempty"`
+	Choices   []string  `json:"choices,omitempty"`
+	Labelled  bool      `json:"labelled"`
+	Direction []float32 `json:"direction"` // unit vector; see pool.Feature
+}
+
+// Scope is where the customisation ends: queries less like the examples, or
+// less like anything the pool knows, are out of scope.
+type Scope struct {
+	User float32 `json:"user"` // least mean cosine to the nearest examples; see route.Scope
+	Pool float32 `json:"pool"` // least cosine to the nearest indicator
+}
+
+// Options of Make. The zero value takes the pool's defaults.
+type Options struct {
+	Keep int // blended adapters to keep; 0: the pool's default; negative: all
+}
+
+// Make blends the pool for a user's examples: each example's feature is compared
+// with the indicators, the weights are averaged, the largest kept.
+func Make(ctx context.Context, d *device.Device, name string, set *examples.Set, opt Options) (*Customisation, error) {
+	start := time.Now()
+	if n := len(set.Examples); n == 0 || n > most {
+		return nil, &fault.Error{Op: "customize", Path: set.Source, Exit: fault.ExitUsage,
+			Err: fmt.Errorf("%d examples; a customisation takes 1 to %d", n, most), Hint: "crayon customize --template > mine.csv"}
+	}
+	c := &Customisation{
+		Version: Version, Name: name, Created: start.UTC().Truncate(time.Second), Strategy: "blend", Shared: 1,
+		Pool: d.Pool.Digest(), Lineage: d.Lineage, Model: d.Pool.Base.Name, Labels: set.Labels,
+	}
+	directions := make([][]float32, len(set.Examples))
+	for i, e := range set.Examples {
+		dir, err := d.Direction(ctx, e.Question)
+		if err != nil {
+			return nil, &fault.Error{Op: "customize", Path: fmt.Sprintf("%s:%d", set.Source, e.Line), Err: err}
+		}
+		directions[i] = dir
+		c.Examples = append(c.Examples, Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: dir})
+	}
+	keep := opt.Keep
+	if keep == 0 {
+		keep = d.Pool.Keep
+	}
+	full := blend(d.Pool, directions)
+	kept := pool.KeepTop(full, keep)
+	c.Weights, c.Kept = named(d.Pool, full), named(d.Pool, kept)
+	c.Scope = scopeOf(d.Pool, directions)
+	c.Residual = residual(d, full, kept)
+	c.Took = time.Since(start).Seconds()
+	return c, nil
+}
+
+// blend is the mean over directions of the softmax weights.
+func blend(p *pool.Pool, directions [][]float32) []float32 {
+	w := make([][]float32, len(directions))
+	for i, dir := range directions {
+		w[i] = pool.Weights(p.Similarity(dir), p.Feature.Tau)
+	}
+	return pool.Average(w)
+}
+
+func named(p *pool.Pool, w []float32) []Weight {
+	var out []Weight
+	for i, m := range p.Blended() {
+		if w[i] > 0 {
+			out = append(out, Weight{p.Members[m].Name, w[i]})
+		}
+	}
+	return out
+}
+
+// scopeOf sets both thresholds from the examples themselves, each example
+// judged by the others.
+func scopeOf(p *pool.Pool, directions [][]float32) Scope {
+	s := Scope{User: -1, Pool: -1}
+	if t, err := route.ScopeThreshold(directions, route.Neighbours, scopeQuantile, scopeSlack); err == nil {
+		s.User = t
+	}
+	return s
+}
+
+// The share of the user's own examples that may fall outside their scope, and
+// the slack below it; docs/routing.md has the measurement.
+const (
+	scopeQuantile = 0.05
+	scopeSlack    = 1.0
+)
+
+// Bind checks that the customisation belongs to the device's pool and does
+// something there, and returns its stacked row.
+func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, error) {
+	if c.rowOf != nil {
+		return *c.rowOf, nil
+	}
+	members, err := c.Members(d.Pool)
+	if err != nil {
+		return nil, err
+	}
+	if c.Lineage != d.Lineage {
+		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
+			Err: fmt.Errorf("it was made on another model (lineage %.12s, this is %.12s)", c.Lineage, d.Lineage), Hint: "crayon customize " + c.Name + " -f EXAMPLES"}
+	}
+	row := d.Row(members)
+	effect, err := d.Effect(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	if effect < leastEffect {
+		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
+			Err: fmt.Errorf("it changes nothing on this model (probe moved by %.2g)", effect), Hint: "crayon pool verify"}
+	}
+	c.rowOf = &row
+	return row, nil
+}
+
+// leastEffect is the root mean square change of the logits below which an
+// adapter counts as doing nothing; quantised arithmetic repeats exactly, so
+// any working adapter is far above it.
+const leastEffect = 1e-4
+
+// Members is one weight a member of the pool the customisation names.
+func (c *Customisation) Members(p *pool.Pool) ([]float32, error) {
+	if c.Pool != p.Digest() {
+		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
+			Err: fmt.Errorf("it was made from another pool (%.12s, this is %.12s)", c.Pool, p.Digest()), Hint: "crayon customize " + c.Name + " -f EXAMPLES"}
+	}
+	return MembersOf(p, c.Kept, c.Shared)
+}
+
+// MembersOf spreads named weights over a pool's members.
+func MembersOf(p *pool.Pool, kept []Weight, shared float32) ([]float32, error) {
+	w := make([]float32, len(p.Members))
+	index := map[string]int{}
+	for i, m := range p.Members {
+		index[m.Name] = i
+		if m.Shared {
+			w[i] = shared
+		}
+	}
+	for _, k := range kept {
+		i, ok := index[k.Adapter]
+		if !ok || p.Members[i].Shared || k.Weight != k.Weight || k.Weight < -maxWeight || k.Weight > maxWeight {
+			return nil, &fault.Error{Op: "load customisation", Path: k.Adapter, Exit: fault.ExitVerify, Err: fmt.Errorf("no blended adapter of the pool, or a weight beyond ±%d", maxWeight)}
+		}
+		w[i] = k.Weight
+	}
+	return w, nil
+}
+
+const maxWeight = 16
+
+// residual is how far the kept blend is from the whole one.
+func residual(d *device.Device, full, kept []float32) float64 {
+	return d.Pool.Distance(full, kept)
+}
+
+// Text is the user turn for a question under this customisation.
+func (c *Customisation) Text(question, context string) string {
+	return task.Text(question, context, c.Labels)
+}
+
+// Signals are the scope signals of a question's direction.
+func (c *Customisation) Signals(p *pool.Pool, direction []float32) route.Signals {
+	s := route.Unmeasured()
+	set := make([][]float32, len(c.Examples))
+	for i, e := range c.Examples {
+		set[i] = e.Direction
+	}
+	s.ScopeUser = route.Scope(direction, set, route.Neighbours)
+	for i, x := range p.Similarity(direction) {
+		if i == 0 || x > s.ScopePool {
+			s.ScopePool = x
+		}
+	}
+	return s
+}
+
+// Marshal is the stored form.
+func (c *Customisation) Marshal() ([]byte, error) { return json.MarshalIndent(c, "", " ") }
+
+// Unmarshal reads the stored form and checks it.
+func Unmarshal(name string, data []byte) (*Customisation, error) {
+	c := &Customisation{}
+	bad := func(err error) error {
+		return &fault.Error{Op: "read customisation", Path: name, Err: err, Exit: fault.ExitVerify, Hint: "crayon rm " + name}
+	}
+	if err := json.Unmarshal(data, c); err != nil {
+		return nil, bad(err)
+	}
+	if c.Version != Version {
+		return nil, bad(fmt.Errorf("version %d, this program reads version %d", c.Version, Version))
+	}
+	if len(c.Kept) == 0 || c.Pool == "" || len(c.Examples) > most {
+		return nil, bad(fmt.Errorf("no weights, no pool, or too many examples"))
+	}
+	for i, e := range c.Examples {
+		if len(e.Direction) != len(c.Examples[0].Direction) {
+			return nil, bad(fmt.Errorf("example %d: direction of %d values", i+1, len(e.Direction)))
+		}
+	}
+	c.Name = name
+	return c, nil
+}

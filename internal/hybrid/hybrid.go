@@ -1,0 +1,352 @@
+// Package hybrid answers a query on the device or on the server: scope first,
+// then a draft on the device, then the decision, and only then the first byte.
+package hybrid
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"crayon/internal/chat"
+	"crayon/internal/customize"
+	"crayon/internal/device"
+	"crayon/internal/fault"
+	"crayon/internal/model"
+	"crayon/internal/route"
+	"crayon/internal/task"
+	"crayon/internal/upstream"
+)
+
+// Hybrid is the device LLM with the server LLM behind it.
+type Hybrid struct {
+	Device    *device.Device
+	Server    *upstream.Server // nil: none is set
+	LocalOnly bool
+	Policy    Policy
+}
+
+// Policy is what the configuration says about routing. A NaN threshold means:
+// as the customisation says (scope), or off (pool scope, confidence).
+type Policy struct {
+	Mode       route.Mode
+	ScopeUser  float32
+	ScopePool  float32
+	Confidence float32
+}
+
+// Query is one conversation to be answered.
+type Query struct {
+	Messages  []chat.Message
+	Custom    *customize.Customisation // nil: the bare base model
+	Context   string                   // background text for the last turn; "" for none
+	Force     route.Side               // "": as the policy says
+	MaxTokens int
+	Stop      []string
+	model.Sampling
+}
+
+// Sink hears the answer as it comes: the decision once, before any text.
+type Sink interface {
+	Decided(route.Decision) error
+	Text(string) error
+}
+
+// Answer is a whole answer.
+type Answer struct {
+	Text             string
+	Decision         route.Decision
+	Finish           string // stop, length, ...
+	Model            string // the server's name for what answered; "" for the device
+	PromptTokens     int
+	CompletionTokens int
+	Label            *device.Choice // set when decoding was constrained to the labels
+	FirstByte, Took  time.Duration
+}
+
+// ErrNoQuestion is a conversation that does not end in a user's turn.
+var ErrNoQuestion = errors.New("the conversation does not end with a message of the user")
+
+// Answer decides and answers. Before the sink's Decided is called nothing has
+// been said; a server that fails before its first byte falls back to the
+// device, marked.
+func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error) {
+	start := time.Now()
+	w := &work{h: h, q: q, sink: sink, start: start}
+	if err := w.prepare(ctx); err != nil {
+		return Answer{}, err
+	}
+	decision, final, err := route.DecideBeforeDraft(w.signals, w.thresholds, w.setting)
+	if err != nil {
+		return Answer{}, unreachable(err)
+	}
+	if !final {
+		if err := w.makeDraft(ctx); err != nil {
+			return Answer{}, err
+		}
+		if decision, err = route.Decide(w.signals, w.thresholds, w.setting); err != nil {
+			return Answer{}, unreachable(err)
+		}
+	}
+	var a Answer
+	if decision.Route == route.Server {
+		a, err = w.fromServer(ctx, decision)
+		if w.spoke || err == nil || ctx.Err() != nil || w.q.Force == route.Server || w.setting.Mode == route.ServerOnly {
+			a.Took = time.Since(start)
+			return a, err
+		}
+		decision = decision.Fallback()
+	}
+	a, err = w.fromDevice(ctx, decision)
+	a.Took = time.Since(start)
+	return a, err
+}
+
+// Explain decides without answering: every signal, the draft included.
+func (h *Hybrid) Explain(ctx context.Context, q Query) (route.Decision, error) {
+	w := &work{h: h, q: q, start: time.Now()}
+	if err := w.prepare(ctx); err != nil {
+		return route.Decision{}, err
+	}
+	if err := w.makeDraft(ctx); err != nil {
+		return route.Decision{}, err
+	}
+	d, err := route.Decide(w.signals, w.thresholds, w.setting)
+	return d, unreachable(err)
+}
+
+func unreachable(err error) error {
+	var u *route.UnreachableError
+	if !errors.As(err, &u) {
+		return err
+	}
+	hint := "export CRAYON_SERVER_URL=http://127.0.0.1:8080/v1"
+	if u.Reason == route.LocalOnly {
+		hint = "leave out --local-only"
+	}
+	return &fault.Error{Op: "route", Err: err, Hint: hint, Exit: fault.ExitRefused}
+}
+
+// work is one query on its way.
+type work struct {
+	h     *Hybrid
+	q     Query
+	sink  Sink
+	start time.Time
+
+	msgs       []chat.Message // as rendered: the last turn with context and labels
+	prompt     []int32
+	row        []float32
+	signals    route.Signals
+	thresholds route.Thresholds
+	setting    route.Setting
+
+	draft  *device.Generation
+	label  *device.Choice
+	pieces []device.Piece // drafted, not yet said
+	spoke  bool
+}
+
+func (w *work) prepare(ctx context.Context) error {
+	n := len(w.q.Messages)
+	if n == 0 || w.q.Messages[n-1].Role != "user" {
+		return &fault.Error{Op: "answer", Err: ErrNoQuestion, Exit: fault.ExitUsage}
+	}
+	question := w.q.Messages[n-1].Content
+	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: w.h.Server != nil}
+	w.signals = route.Unmeasured()
+	w.thresholds = w.h.thresholds(w.q.Custom)
+	var labels []string
+	c := w.q.Custom
+	if c != nil {
+		labels = c.Labels
+		var err error
+		if w.row, err = c.Bind(ctx, w.h.Device); err != nil {
+			return err
+		}
+		dir, err := w.h.Device.Direction(ctx, question)
+		if err != nil {
+			return err
+		}
+		w.signals = c.Signals(w.h.Device.Pool, dir)
+	}
+	w.msgs = append([]chat.Message(nil), w.q.Messages...)
+	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
+	var err error
+	w.prompt, err = w.h.Prompt(w.msgs, c != nil)
+	return err
+}
+
+// Prompt encodes a conversation: in the pool's form under a customisation, in
+// the model's own for the bare base model.
+func (h *Hybrid) Prompt(msgs []chat.Message, custom bool) ([]int32, error) {
+	form := h.Device.Form
+	if !custom && h.Device.Native != nil {
+		form.Template, form.System = h.Device.Native, ""
+	}
+	return form.Chat(msgs)
+}
+
+func (h *Hybrid) thresholds(c *customize.Customisation) route.Thresholds {
+	t := route.Off()
+	if c != nil {
+		t.ScopeUser, t.ScopePool = c.Scope.User, c.Scope.Pool
+	}
+	set := func(dst *float32, v float32) {
+		if !math.IsNaN(float64(v)) {
+			*dst = v
+		}
+	}
+	set(&t.ScopeUser, h.Policy.ScopeUser)
+	set(&t.ScopePool, h.Policy.ScopePool)
+	set(&t.Confidence, h.Policy.Confidence)
+	return t
+}
+
+// begin readies the device's answer without computing any of it.
+func (w *work) begin() error {
+	if w.draft != nil || w.label != nil {
+		return nil
+	}
+	var err error
+	w.draft, err = w.h.Device.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Sampling: w.q.Sampling})
+	return err
+}
+
+func (w *work) labels() []string {
+	if w.q.Custom == nil {
+		return nil
+	}
+	return w.q.Custom.Labels
+}
+
+// makeDraft drafts the first tokens on the device and measures confidence. A
+// label task's draft is its whole answer.
+func (w *work) makeDraft(ctx context.Context) error {
+	if labels := w.labels(); len(labels) > 0 {
+		return w.choose(ctx, labels)
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	var probs []float32
+	for len(w.pieces) < route.DraftTokens {
+		p, more, err := w.draft.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		w.pieces = append(w.pieces, p)
+		probs = append(probs, prob(p.LogProb))
+	}
+	w.signals = w.signals.WithDraft(probs)
+	return nil
+}
+
+func (w *work) choose(ctx context.Context, labels []string) error {
+	if w.label != nil {
+		return nil
+	}
+	c, err := w.h.Device.Choose(ctx, device.Question{Prompt: w.prompt, Choices: labels, Row: w.row})
+	if err != nil {
+		return err
+	}
+	w.label = &c
+	probs := make([]float32, len(c.LogProbs))
+	for i, lp := range c.LogProbs {
+		probs[i] = prob(lp)
+	}
+	w.signals = w.signals.WithDraft(probs)
+	return nil
+}
+
+func prob(logProb float32) float32 { return float32(math.Exp(float64(logProb))) }
+
+func (w *work) say(a *Answer, text string) error {
+	if text == "" {
+		return nil
+	}
+	if a.FirstByte == 0 {
+		a.FirstByte = time.Since(w.start)
+	}
+	w.spoke = true
+	a.Text += text
+	return w.sink.Text(text)
+}
+
+func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error) {
+	a := Answer{Decision: d, PromptTokens: len(w.prompt)}
+	if labels := w.labels(); len(labels) > 0 {
+		if err := w.choose(ctx, labels); err != nil {
+			return a, err
+		}
+		a.Decision.Signals = w.signals
+		a.Label, a.Finish, a.CompletionTokens = w.label, "stop", len(w.label.LogProbs)
+		if err := w.sink.Decided(a.Decision); err != nil {
+			return a, err
+		}
+		return a, w.say(&a, labels[w.label.Index])
+	}
+	if err := w.begin(); err != nil {
+		return a, err
+	}
+	a.Decision.Signals = w.signals
+	if err := w.sink.Decided(a.Decision); err != nil {
+		return a, err
+	}
+	for _, p := range w.pieces {
+		if err := w.say(&a, p.Text); err != nil {
+			return a, err
+		}
+	}
+	for {
+		p, more, err := w.draft.Next(ctx)
+		if err != nil {
+			return a, err
+		}
+		if !more {
+			break
+		}
+		if err := w.say(&a, p.Text); err != nil {
+			return a, err
+		}
+	}
+	r := w.draft.Result()
+	a.Finish, a.CompletionTokens = r.Finish, r.Tokens
+	return a, nil
+}
+
+func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error) {
+	a := Answer{Decision: d}
+	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: string(d.Reason)}
+	for _, m := range w.msgs {
+		req.Messages = append(req.Messages, upstream.Message{Role: m.Role, Content: m.Content})
+	}
+	t := w.q.Temperature
+	req.Temperature = &t
+	if w.q.TopP > 0 {
+		p := w.q.TopP
+		req.TopP = &p
+	}
+	st, err := w.h.Server.Stream(ctx, req)
+	if err != nil {
+		return a, err
+	}
+	defer st.Close()
+	if err := w.sink.Decided(d); err != nil {
+		w.spoke = true
+		return a, err
+	}
+	w.spoke = true // the decision is out: no falling back from here
+	for st.Next() {
+		if err := w.say(&a, st.Delta()); err != nil {
+			return a, err
+		}
+	}
+	r := st.Reply()
+	a.Finish, a.Model = r.FinishReason, r.Model
+	a.PromptTokens, a.CompletionTokens = int(r.Usage.Prompt), int(r.Usage.Completion)
+	return a, st.Err()
+}
