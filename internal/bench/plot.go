@@ -50,17 +50,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	if format != "png" && format != "svg" {
 		return fail(fmt.Errorf("format %q", format), "use png or svg")
 	}
-	type series struct {
-		name    string
-		section *Section
-	}
-	shown := []series{{"all users", &r.Section}}
-	if s := r.Groups[LeftOut]; s != nil {
-		shown = append(shown, series{"left out", s})
-	}
-	if s := r.Groups[Seen]; s != nil {
-		shown = append(shown, series{"seen", s})
-	}
+	shown := r.columns("", LeftOut, Seen)
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("Accuracy by strategy, k = %d, %d users, 95 %% intervals", r.Settings.Shots, r.Users)
 	p.Y.Label.Text = "macro accuracy"
@@ -69,7 +59,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	for i, s := range shown {
 		b := bars{at: (float64(i) - float64(len(shown)-1)/2) * step}
 		for _, name := range r.Settings.Strategies {
-			f := s.section.Macro[name]
+			f := s.Macro[name]
 			if f == nil {
 				return fail(errors.New("no figure of "+name), "run the benchmark again")
 			}
@@ -92,6 +82,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	}
 	p.Legend.Top, p.Legend.Left = true, true
 	p.NominalX(r.Settings.Strategies...)
+	p.X.Min, p.X.Max = -0.5, float64(len(r.Settings.Strategies))-0.5
 	p.Y.Max *= 1.15 // room for the legend
 	out, err := p.WriterTo(plotWidth, plotHeight, format)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/dustin/go-humanize/english"
+
 	"crayon/internal/fault"
 )
 
@@ -16,60 +18,93 @@ type grid struct {
 	cells [][]string
 }
 
-// sections returns the report's sections in the order they are shown.
-func (r *Report) sections() (names []string, all []*Section) {
-	names, all = []string{"all users"}, []*Section{&r.Section}
-	for _, g := range []Group{LeftOut, NewDataset, NewSubject, Seen, Related} {
-		if s := r.Groups[g]; s != nil {
-			names = append(names, strings.ReplaceAll(string(g), "_", " "))
-			all = append(all, s)
-		}
-		if s := r.Groups[g+"_varied"]; s != nil {
-			names = append(names, strings.ReplaceAll(string(g), "_", " ")+", varied questions")
-			all = append(all, s)
+// column is a section under its name.
+type column struct {
+	name string
+	*Section
+}
+
+// columns returns the sections of groups that there are; "" is all users.
+func (r *Report) columns(groups ...Group) []column {
+	var out []column
+	for _, g := range groups {
+		if g == "" {
+			out = append(out, column{"all", &r.Section})
+		} else if s := r.Groups[g]; s != nil {
+			name := string(g)
+			if g == "varied" {
+				name = "all_varied"
+			}
+			name = strings.ReplaceAll(name, "_varied", ", varied")
+			out = append(out, column{strings.ReplaceAll(name, "_", " "), s})
 		}
 	}
-	if s := r.Groups["varied"]; s != nil {
-		names = append(names, "all users, varied questions")
-		all = append(all, s)
-	}
-	return names, all
+	return out
 }
 
 func (r *Report) grids() []grid {
-	var out []grid
-	names, sections := r.sections()
-	for i, sec := range sections {
-		title := fmt.Sprintf("%s: %d users, %d rows", names[i], sec.Users, sec.Rows)
-		g := grid{title: title, cells: [][]string{{"strategy", "accuracy", "95 % interval", "above chance"}}}
+	core := r.columns("", LeftOut, Seen)
+	more := slices.Concat(core, r.columns(NewDataset, NewSubject, Related, "varied", "left_out_varied", "seen_varied"))
+	strategies := func(title string, cols []column, cell func(*Figure) string) grid {
+		g := r.head(title, "strategy", cols)
 		for _, s := range r.Settings.Strategies {
-			if f := sec.Macro[s]; f != nil {
-				g.cells = append(g.cells, []string{s, decimal(f.Accuracy), bounds(f.Low, f.High), decimal(f.AboveChance)})
+			row := []string{s}
+			for _, c := range cols {
+				row = append(row, cell(c.Macro[s]))
 			}
+			g.cells = append(g.cells, row)
 		}
-		out = append(out, g)
-		d := grid{title: title + ", differences",
-			cells: [][]string{{"difference", "macro", "95 % interval", "users +/-/=", "rows +/-/="}}}
-		for _, pair := range comparisons {
-			if x := sec.Differences[pair[0]+"-"+pair[1]]; x != nil {
-				d.cells = append(d.cells, []string{pair[0] + " - " + pair[1], signed(x.Difference),
-					"[" + signed(x.Low) + ", " + signed(x.High) + "]", x.Users.String(), x.Rows.String()})
-			}
-		}
-		if len(d.cells) > 1 {
-			out = append(out, d)
-		}
+		return g
 	}
-	return append(out, r.datasetGrid(), r.worseGrid())
+	differences := func(title string, cell func(*Difference) string) grid {
+		g := r.head(title, "difference", core)
+		for _, pair := range comparisons {
+			name := pair[0] + "-" + pair[1]
+			if r.Differences[name] == nil {
+				continue
+			}
+			row := []string{pair[0] + " - " + pair[1]}
+			for _, c := range core {
+				row = append(row, cell(c.Differences[name]))
+			}
+			g.cells = append(g.cells, row)
+		}
+		return g
+	}
+	return []grid{
+		strategies("macro accuracy [95 % interval]", core, func(f *Figure) string {
+			return fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High)
+		}),
+		differences("difference of macro accuracies [95 % interval]", func(d *Difference) string {
+			return fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High)
+		}),
+		differences("wins/losses/ties by user; by row", func(d *Difference) string {
+			return d.Users.String() + "; " + d.Rows.String()
+		}),
+		strategies("macro accuracy by group; varied = without users whose every question is the same", more,
+			func(f *Figure) string { return fmt.Sprintf("%.3f", f.Accuracy) }),
+		strategies("(accuracy - chance) / (1 - chance)", more,
+			func(f *Figure) string { return fmt.Sprintf("%.3f", f.AboveChance) }),
+		r.datasetGrid(), r.worseGrid(),
+	}
+}
+
+// head starts a table whose columns are sections, with their sizes.
+func (r *Report) head(title, first string, cols []column) grid {
+	head := []string{first}
+	for _, c := range cols {
+		head = append(head, fmt.Sprintf("%s (%s)", c.name, english.Plural(c.Users, "user", "")))
+	}
+	return grid{title: title, cells: [][]string{head}}
 }
 
 func (r *Report) datasetGrid() grid {
-	g := grid{title: "by data set", cells: [][]string{append([]string{"data set", "users", "rows"}, r.Settings.Strategies...)}}
+	g := grid{title: "macro accuracy by data set", cells: [][]string{append([]string{"data set", "users", "rows"}, r.Settings.Strategies...)}}
 	for _, name := range sorted(r.ByDataset) {
 		sec := r.ByDataset[name]
 		row := []string{name, fmt.Sprint(sec.Users), fmt.Sprint(sec.Rows)}
 		for _, s := range r.Settings.Strategies {
-			row = append(row, decimal(sec.Macro[s].Accuracy))
+			row = append(row, fmt.Sprintf("%.3f", sec.Macro[s].Accuracy))
 		}
 		g.cells = append(g.cells, row)
 	}
@@ -149,10 +184,6 @@ func write(w io.Writer, s string) error {
 	}
 	return nil
 }
-
-func decimal(x float64) string        { return fmt.Sprintf("%.3f", x) }
-func signed(x float64) string         { return fmt.Sprintf("%+.3f", x) }
-func bounds(low, high float64) string { return "[" + decimal(low) + ", " + decimal(high) + "]" }
 
 func sorted[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

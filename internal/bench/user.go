@@ -106,7 +106,7 @@ type Population struct {
 // Users makes users from the evaluation splits: of a data set with at least
 // two subjects of 60 rows or more, each such subject, and one user `rest` of
 // the others; else the data set as a whole. Rows are ordered by sha256 of
-// seed, data set, subject and id; of rows with one content the first stays.
+// seed, data set, subject and id; of a user's rows with one content the first stays.
 // The first 64 are kept for examples (fewer of a user that would be left with
 // under 60 to score, never under 16), and scored rows come after them.
 // Rows without choices cannot be scored by choice and are left out.
@@ -147,7 +147,6 @@ func (p *Population) add(dataset string, rows []qa.Row, sel Selection) {
 		return
 	}
 	qa.Shuffle(rows, sel.Seed)
-	rows = distinct(rows)
 	bySubject := map[string][]qa.Row{}
 	for _, r := range rows {
 		bySubject[r.Subject] = append(bySubject[r.Subject], r)
@@ -174,8 +173,9 @@ func (p *Population) add(dataset string, rows []qa.Row, sel Selection) {
 		if subject != "" {
 			name += "/" + subject
 		}
+		rs = distinct(rs)
 		if len(rs) < MinRows {
-			p.Notes = append(p.Notes, fmt.Sprintf("%s left out: %d rows, fewer than %d", name, len(rs), MinRows))
+			p.Notes = append(p.Notes, fmt.Sprintf("%s left out: %d different rows, fewer than %d", name, len(rs), MinRows))
 			continue
 		}
 		p.all = append(p.all, newUser(name, dataset, subject, rs, sel.Rows))
