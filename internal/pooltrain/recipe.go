@@ -1,0 +1,125 @@
+// Package pooltrain makes a pool: rows by a recipe, indicators by k-means, joint
+// weights by similarity, adapters by the trainer, all in one file at the end.
+package pooltrain
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"crayon/internal/fault"
+	"crayon/internal/gguf"
+	"crayon/internal/qa"
+)
+
+// Recipe is everything that decides a pool besides the model and the data.
+type Recipe struct {
+	Name       string `yaml:"name"`
+	Adapters   int    `yaml:"adapters"`    // blended adapters, one an indicator
+	Rank       int    `yaml:"rank"`        // of each
+	SharedRank int    `yaml:"shared_rank"` // of the adapter whose weight is always 1; 0 for none
+	Keep       int    `yaml:"keep"`        // blended adapters a customisation keeps
+	SingleRank int    `yaml:"single_rank"` // of the benchmark's rival, one adapter trained alike; 0 for none
+
+	FeatureLayer int     `yaml:"feature_layer"`  // 0: first query projection; l: residual after layer l
+	LargestShare float64 `yaml:"largest_weight"` // mean largest weight, sets the softmax's temperature
+
+	Epochs       int     `yaml:"epochs"`
+	LearningRate float64 `yaml:"learning_rate"`
+	StepTokens   int     `yaml:"step_tokens"`
+	MaxTokens    int     `yaml:"max_tokens"` // of prompt and longest answer
+	Answers      int     `yaml:"answers"`    // the right one and how many wrong ones at most
+	ListedShare  float64 `yaml:"listed"`     // share of ordinary rows whose own choices are listed in the prompt
+	SubsetShare  float64 `yaml:"subsets"`    // share of label rows that list only some of the labels
+
+	Store   string    `yaml:"store"` // quantisation of the stored sides
+	Licence string    `yaml:"licence"`
+	Rows    qa.Recipe `yaml:"rows"` // which rows; rows.seed seeds everything
+}
+
+const maxRecipe = 1 << 20
+
+// ReadRecipe reads a YAML recipe; an unknown key is an error.
+func ReadRecipe(path string) (Recipe, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage}
+	}
+	r, err := ParseRecipe(data)
+	if err != nil {
+		return r, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage, Hint: "docs/pool.md lists the keys"}
+	}
+	return r, nil
+}
+
+// ParseRecipe reads a YAML recipe over the defaults.
+func ParseRecipe(data []byte) (Recipe, error) {
+	r := Recipe{
+		Name: "pool", Adapters: 8, Rank: 3, SharedRank: 8, Keep: 4, LargestShare: 0.6,
+		Epochs: 1, LearningRate: 2e-3, StepTokens: 6144, MaxTokens: 256, Answers: 5, Store: "Q8_0", Licence: "unstated",
+	}
+	if len(data) > maxRecipe {
+		return r, fmt.Errorf("more than %d bytes", maxRecipe)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&r); err != nil {
+		return r, err
+	}
+	return r, r.check()
+}
+
+func (r *Recipe) check() error {
+	between := func(name string, v, low, high float64) error {
+		if !(v >= low && v <= high) {
+			return fmt.Errorf("%s: %g is not in %g..%g", name, v, low, high)
+		}
+		return nil
+	}
+	for _, err := range []error{
+		between("adapters", float64(r.Adapters), 2, 256),
+		between("rank", float64(r.Rank), 1, 256),
+		between("shared_rank", float64(r.SharedRank), 0, 256),
+		between("single_rank", float64(r.SingleRank), 0, 1024),
+		between("keep", float64(r.Keep), 1, float64(r.Adapters)),
+		between("largest_weight", r.LargestShare, 1.2/float64(r.Adapters), 0.99),
+		between("learning_rate", r.LearningRate, 1e-7, 1),
+		between("step_tokens", float64(r.StepTokens), 64, 1<<22),
+		between("max_tokens", float64(r.MaxTokens), 32, 8192),
+		between("answers", float64(r.Answers), 1, 64),
+		between("listed", r.ListedShare, 0, 1),
+		between("subsets", r.SubsetShare, 0, 1),
+		between("epochs", float64(r.Epochs), 1, 1000),
+		between("feature_layer", float64(r.FeatureLayer), 0, 512),
+		r.Rows.Validate(),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := r.storeType(); err != nil {
+		return err
+	}
+	return nil
+}
+
+var storeTypes = []gguf.Type{gguf.Q8_0, gguf.Q5_0, gguf.Q4_0, gguf.Q4_1, gguf.F16, gguf.F32}
+
+func (r *Recipe) storeType() (gguf.Type, error) {
+	var names []string
+	for _, t := range storeTypes {
+		if t.String() == r.Store {
+			return t, nil
+		}
+		names = append(names, t.String())
+	}
+	return 0, fmt.Errorf("store: %q is none of %s", r.Store, strings.Join(names, ", "))
+}
+
+func (r *Recipe) yaml() (string, error) {
+	b, err := yaml.Marshal(r)
+	return string(b), err
+}
