@@ -181,7 +181,7 @@ func (p *Pair) dense(weights []float32) []float32 {
 
 // Residual is how far the products of stored are from those of exact: the
 // Frobenius norm of the difference over all slots, relative to that of exact.
-// 0 if both change nothing, +Inf if only stored does.
+// 0 if both change nothing, +Inf if only stored does or a layer's size differs.
 func Residual(exact, stored *Adapter) float64 {
 	slots := make(map[arch.Slot]bool)
 	for slot := range exact.Pairs {
@@ -192,6 +192,9 @@ func Residual(exact, stored *Adapter) float64 {
 	}
 	var miss, whole float64
 	for slot := range slots {
+		if p, q := exact.Pairs[slot], stored.Pairs[slot]; p != nil && q != nil && (p.In != q.In || p.Out != q.Out) {
+			return math.Inf(1)
+		}
 		e, s := columns(exact, slot), columns(stored, slot)
 		whole += squaredNorm(e)
 		miss += squaredNorm(difference(e, s))
