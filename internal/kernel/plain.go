@@ -91,10 +91,11 @@ func plainSiLUMul(dst, gate, up []float32) {
 	}
 }
 
-func plainRopeHalves(x, cos, sin []float32) {
+// plainRopeHalves leaves out the first from angles.
+func plainRopeHalves(x, cos, sin []float32, from int) {
 	h := len(cos)
-	for i, c := range cos {
-		a, b, s := x[i], x[i+h], sin[i]
+	for i := from; i < h; i++ {
+		a, b, c, s := x[i], x[i+h], cos[i], sin[i]
 		x[i] = a*c - b*s
 		x[i+h] = b*c + a*s
 	}

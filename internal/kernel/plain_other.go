@@ -13,7 +13,7 @@ func expSum(dst, src []float32, bias float32) float32 { return plainExp(dst, src
 func sumExp(x []float32, bias float32) float32        { return plainSumExp(x, bias) }
 func scaleBy(dst, x, w []float32, alpha float32)      { plainScaleBy(dst, x, w, alpha) }
 func siluMul(dst, gate, up []float32)                 { plainSiLUMul(dst, gate, up) }
-func ropeHalves(x, cos, sin []float32)                { plainRopeHalves(x, cos, sin) }
+func ropeHalves(x, cos, sin []float32)                { plainRopeHalves(x, cos, sin, 0) }
 func ropePairs(x, cos, sin []float32)                 { plainRopePairs(x, cos, sin) }
 func quantiseRow(q []int8, meta, x []float32)         { plainQuantise(q, meta, x) }
 func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
@@ -33,3 +33,17 @@ func peakFMA(int) float64 { return 0 }
 func peakDot(int) float64 { return 0 }
 
 func readAll([]byte) {}
+
+func toHalf(dst []uint16, src []float32) { plainToHalf(dst, src) }
+
+func fromHalf(dst []float32, src []uint16) { plainFromHalf(dst, src) }
+
+func scores(dst, q, keys []float32, stride int) { plainScores(dst, q, keys, stride) }
+
+func scoresHalf(dst, q []float32, keys []uint16, stride int) { plainScoresHalf(dst, q, keys, stride) }
+
+func weightedSum(dst, p, values []float32, stride int) { plainWeightedSum(dst, p, values, stride) }
+
+func weightedSumHalf(dst, p []float32, values []uint16, stride int) {
+	plainWeightedSumHalf(dst, p, values, stride)
+}

@@ -28,6 +28,7 @@ func files() map[string]string {
 		"matmul_amd64.s":   matmul(),
 		"quantise_amd64.s": quantise(),
 		"peak_amd64.s":     peak(),
+		"vector_amd64.s":   vector(),
 	}
 }
 
