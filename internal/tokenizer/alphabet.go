@@ -23,6 +23,15 @@ func init() {
 	}
 }
 
+// toAlphabet writes the bytes of s.
+func toAlphabet(s string) string {
+	out := make([]byte, 0, 2*len(s))
+	for i := 0; i < len(s); i++ {
+		out = utf8.AppendRune(out, runeOf[s[i]])
+	}
+	return string(out)
+}
+
 // fromAlphabet is the bytes that s writes; false when a rune is outside the
 // alphabet.
 func fromAlphabet(s string) (string, bool) {

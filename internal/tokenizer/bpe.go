@@ -38,32 +38,31 @@ func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint6
 
 func (m *mergeTable) slot(key uint64) uint64 { return key * 0x9E3779B97F4A7C15 >> m.shift }
 
-// build fills the table; ids are the ordinary tokens by their bytes.
+// build fills the table; ids are the ordinary tokens as merges write them.
 func (m *mergeTable) build(merges []string, ids map[string]int32) error {
 	size := 1 << bits.Len(uint(2*len(merges)+1))
 	m.slots, m.shift = make([]mergeSlot, size), uint(64-bits.TrailingZeros(uint(size)))
+	var joined []byte
 	for rank, merge := range merges {
 		l, r, ok := strings.Cut(merge, " ")
 		if !ok {
 			return fmt.Errorf("merge %d (%q) is not two tokens", rank, merge)
 		}
-		var tok [3]int32
-		for i, part := range []string{l, r, l + r} {
-			raw, valid := fromAlphabet(part)
-			id, known := ids[raw]
-			if !valid || !known {
-				return fmt.Errorf("merge %d (%q): %q is no token", rank, merge, part)
-			}
-			tok[i] = id
+		joined = append(append(joined[:0], l...), r...)
+		left, okL := ids[l]
+		right, okR := ids[r]
+		made, okM := ids[string(joined)]
+		if !okL || !okR || !okM {
+			return fmt.Errorf("merge %d (%q) is of or to something that is no token", rank, merge)
 		}
-		key := pairKey(tok[0], tok[1])
+		key := pairKey(left, right)
 		for i := m.slot(key); ; i = (i + 1) & uint64(size-1) {
 			s := &m.slots[i]
 			if s.pair == key {
 				return fmt.Errorf("merge %d (%q) is also merge %d", rank, merge, s.rank)
 			}
 			if s.pair == 0 {
-				*s = mergeSlot{key, uint32(rank), tok[2]}
+				*s = mergeSlot{key, uint32(rank), made}
 				break
 			}
 		}
@@ -118,10 +117,8 @@ func (t *Tokenizer) word(dst []int32, word string) []int32 {
 // merge appends the ids of one word by merging its bytes, best rank first and
 // leftmost of equals, as the published algorithm does.
 func (t *Tokenizer) merge(dst []int32, word string) []int32 {
-	if t.wholeWord {
-		if id, ok := t.ids[word]; ok {
-			return append(dst, id)
-		}
+	if id, ok := t.words[word]; ok {
+		return append(dst, id)
 	}
 	n := len(dst)
 	for i := 0; i < len(word); i++ {

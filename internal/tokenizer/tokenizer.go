@@ -37,20 +37,20 @@ const maxToken = 1 << 16
 
 // Tokenizer turns text into ids and back. It is safe for concurrent use.
 type Tokenizer struct {
-	split     splitter
-	wholeWord bool // a word that is itself a token is not merged (llama-bpe)
-	bytes     []string
-	special   []bool
-	ids       map[string]int32 // ordinary tokens by their bytes
-	specials  map[string]int32 // special tokens by their text
-	byFirst   [256][]int32     // special ids by first byte, longest first
-	base      [256]int32       // id of each single byte, -1 when the vocabulary lacks it
-	merges    mergeTable
-	eos, bos  int32
-	addBOS    bool
-	endTurn   []int32
-	seed      maphash.Seed
-	cache     []atomic.Pointer[cached]
+	split    splitter
+	words    map[string]int32 // ordinary tokens by their bytes, where a word that is a token is not merged (llama-bpe); else nil
+	bytes    []string
+	special  []bool
+	ids      map[string]int32 // ordinary tokens as the vocabulary writes them
+	specials map[string]int32 // special tokens by their text
+	byFirst  [256][]int32     // special ids by first byte, longest first
+	base     [256]int32       // id of each single byte, -1 when the vocabulary lacks it
+	merges   mergeTable
+	eos, bos int32
+	addBOS   bool
+	endTurn  []int32
+	seed     maphash.Seed
+	cache    []atomic.Pointer[cached]
 }
 
 // endNames are the tokens by which the known chat formats end a turn or a text.
@@ -81,7 +81,7 @@ func New(v Vocab) (*Tokenizer, error) {
 		}
 	}
 	t := &Tokenizer{
-		split: rule.split, wholeWord: rule.wholeWord,
+		split: rule.split,
 		bytes: make([]string, n), special: make([]bool, n),
 		ids: make(map[string]int32, n), specials: map[string]int32{},
 		eos: v.EOS, bos: v.BOS, addBOS: v.AddBOS && v.BOS >= 0,
@@ -89,6 +89,9 @@ func New(v Vocab) (*Tokenizer, error) {
 	}
 	for i := range t.base {
 		t.base[i] = -1
+	}
+	if rule.wholeWord {
+		t.words = make(map[string]int32, n)
 	}
 	for i, tok := range v.Tokens {
 		id, kind := int32(i), int32(1)
@@ -119,10 +122,13 @@ func New(v Vocab) (*Tokenizer, error) {
 			if raw == "" {
 				return bad("token %d is empty", id)
 			}
-			if other, dup := t.ids[raw]; dup {
+			if other, dup := t.ids[tok]; dup {
 				return bad("token %q is both %d and %d", tok, other, id)
 			}
-			t.bytes[i], t.ids[raw] = raw, id
+			t.bytes[i], t.ids[tok] = raw, id
+			if t.words != nil {
+				t.words[raw] = id
+			}
 			if len(raw) == 1 {
 				t.base[raw[0]] = id
 			}
@@ -225,7 +231,7 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	if id, ok := t.specials[token]; ok {
 		return id, true
 	}
-	id, ok := t.ids[token]
+	id, ok := t.ids[toAlphabet(token)]
 	return id, ok
 }
 

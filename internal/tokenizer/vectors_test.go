@@ -152,3 +152,17 @@ func BenchmarkEncodeCold(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "tok/s")
 }
+
+// BenchmarkFromGGUF is part of every command's start.
+func BenchmarkFromGGUF(b *testing.B) {
+	f, err := gguf.Open(testmodel.Path(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	for b.Loop() {
+		if _, err := FromGGUF(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
