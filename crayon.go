@@ -1,0 +1,261 @@
+// Package crayon turns a user's few examples into their own small LLM, without
+// training and on this machine: a pool of jointly trained low-rank adapters is
+// blended by how much the examples are like what each adapter was trained on.
+// What the small LLM should not answer can go to a larger one on a server.
+//
+// Open opens a model with its pool, Customize makes a customisation from
+// examples, a Session answers with it. A Library alone lists, renames and
+// removes customisations without opening any model.
+package crayon
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"crayon/internal/customize"
+	"crayon/internal/device"
+	"crayon/internal/examples"
+	"crayon/internal/fault"
+	"crayon/internal/hybrid"
+	"crayon/internal/pool"
+	"crayon/internal/route"
+	"crayon/internal/store"
+	"crayon/internal/upstream"
+)
+
+//go:embed pool/default.crayon
+var defaultPool []byte
+
+// DefaultModel is the alias of the model the default pool was trained for.
+const DefaultModel = "smollm2-135m"
+
+// The nouns of this package; their fields are documented where they are defined.
+type (
+	// Error is every error of this package: what failed, where, why, and what mends it.
+	Error = fault.Error
+	// Customisation is a user's own LLM as stored: weights over a pool's adapters,
+	// the examples' places, labels, scope, and proof.
+	Customisation = customize.Customisation
+	// Weight is one adapter's share of a customisation.
+	Weight = customize.Weight
+	// Proof is what leave-one-out says a customisation is worth.
+	Proof = customize.Proof
+	// Comparison is the blend against one rival, within a Proof.
+	Comparison = customize.Comparison
+	// Examples is a user's example file.
+	Examples = examples.Set
+	// Policy is what is set about routing. Start from DefaultPolicy.
+	Policy = hybrid.Policy
+	// Decision says who answers and every number that led to it.
+	Decision = route.Decision
+	// Side is who answers: OnDevice, OnServer, or "" to leave it open.
+	Side = route.Side
+	// Server says which larger LLM there is and how long it may take.
+	Server = upstream.ServerOptions
+	// Pool is a set of jointly trained adapters.
+	Pool = pool.Pool
+)
+
+// The sides a question can be sent to.
+const (
+	OnDevice = route.Device
+	OnServer = route.Server
+)
+
+// DefaultPolicy lets the signals decide, with the scope that each customisation
+// set itself from its examples.
+func DefaultPolicy() Policy {
+	unset := float32(math.NaN())
+	return Policy{Mode: route.Auto, ScopeUser: unset, ScopePool: unset, Confidence: unset}
+}
+
+// Options of Open. The zero value opens the default model from the user's own
+// folders with the pool that is part of the program, and no server.
+type Options struct {
+	Home      string  // the folder everything is kept in; "" for CRAYON_HOME, else the system's custom
+	Model     string  // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
+	Pool      string  // path of a pool file; "" for the pool within the program
+	Threads   int     // worker threads; 0 for one a core
+	LocalOnly bool    // nothing may leave this machine
+	Server    Server  // the larger LLM; no URL: none
+	Policy    *Policy // nil for DefaultPolicy
+}
+
+// Crayon is an open model with its pool, the user's library of customisations,
+// and, if one is set, the server behind it. Safe for concurrent use; forward
+// passes take turns.
+type Crayon struct {
+	*Library
+	device *device.Device
+	hybrid *hybrid.Hybrid
+	gate   *upstream.Gate
+}
+
+// Open opens the model and the pool. Nothing is dialled. Close it after use.
+func Open(ctx context.Context, o Options) (*Crayon, error) {
+	lib, err := OpenLibrary(o.Home)
+	if err != nil {
+		return nil, err
+	}
+	model, err := lib.ModelPath(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	p, err := OpenPool(o.Pool)
+	if err != nil {
+		return nil, err
+	}
+	c := &Crayon{Library: lib}
+	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads}); err != nil {
+		return nil, err
+	}
+	if err := c.connect(o); err != nil {
+		c.device.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// connect readies the way to the server without dialling.
+func (c *Crayon) connect(o Options) error {
+	policy := DefaultPolicy()
+	if o.Policy != nil {
+		policy = *o.Policy
+	}
+	c.hybrid = &hybrid.Hybrid{Device: c.device, LocalOnly: o.LocalOnly, Policy: policy}
+	if o.Server.URL == "" || o.LocalOnly {
+		return nil
+	}
+	ledger, err := upstream.OpenLedger(c.paths.Ledger())
+	if err != nil {
+		return err
+	}
+	c.gate = upstream.New(upstream.Options{Ledger: ledger})
+	if c.hybrid.Server, err = upstream.NewServer(c.gate, o.Server); err != nil {
+		c.gate.Close()
+	}
+	return err
+}
+
+// Close frees the model and ends idle connections.
+func (c *Crayon) Close() error {
+	if c.gate != nil {
+		c.gate.Close()
+	}
+	return c.device.Close()
+}
+
+// Warning is what to tell the user about model and pool, or "".
+func (c *Crayon) Warning() string { return c.device.Warning }
+
+// Pool is the pool in use.
+func (c *Crayon) Pool() *Pool { return c.device.Pool }
+
+// Threads is how many workers a forward pass uses.
+func (c *Crayon) Threads() int { return c.device.Model.Threads() }
+
+// OpenPool reads a pool file; "" is the pool within the program, read once.
+func OpenPool(path string) (*Pool, error) {
+	if path == "" {
+		return embedded()
+	}
+	return pool.Open(path)
+}
+
+var embedded = sync.OnceValues(func() (*Pool, error) {
+	p, err := pool.Parse(defaultPool)
+	if err != nil {
+		return nil, &fault.Error{Op: "open pool", Path: "(built in)", Err: err, Exit: fault.ExitVerify}
+	}
+	return p, nil
+})
+
+// ModelPath is the file of a model: that of a pulled alias, or a path as it is
+// when it ends in .gguf or holds a separator. "" is DefaultModel.
+func (l *Library) ModelPath(model string) (string, error) {
+	if model == "" {
+		model = DefaultModel
+	}
+	path, hint := model, "check the path, or `crayon pull "+DefaultModel+"`"
+	if !strings.HasSuffix(model, ".gguf") && !strings.ContainsAny(model, `/\`) {
+		path, hint = l.paths.Model(model), "crayon pull "+model
+	}
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = errors.New("there is no such model")
+	case err == nil && st.IsDir():
+		err = errors.New("is a folder")
+	}
+	if err != nil {
+		return "", &fault.Error{Op: "open model", Path: path, Err: err, Hint: hint}
+	}
+	return filepath.Abs(path)
+}
+
+// ReadExamples reads an example file: CSV, JSON lines, chat lines, or plain
+// lines; "-" is standard input. labels, if any, are the label set.
+func ReadExamples(path string, labels ...string) (*Examples, error) {
+	return examples.Read(path, examples.Options{Labels: labels})
+}
+
+// CustomizeOptions of Customize. The zero value takes the pool's defaults.
+type CustomizeOptions = customize.Options
+
+// Customize blends the pool for the examples and stores the result under name,
+// keeping what it replaces as a version. The name is checked first.
+func (c *Crayon) Customize(ctx context.Context, name string, set *Examples, o CustomizeOptions) (*Customisation, error) {
+	if err := store.CheckName(name); err != nil {
+		return nil, err
+	}
+	custom, err := c.Blend(ctx, name, set, o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := custom.Bind(ctx, c.device); err != nil {
+		return nil, err
+	}
+	data, err := custom.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("customize %s: %w", name, err)
+	}
+	return custom, c.shelf.Put(name, data)
+}
+
+// Blend is Customize without storing anything.
+func (c *Crayon) Blend(ctx context.Context, name string, set *Examples, o CustomizeOptions) (*Customisation, error) {
+	return customize.Make(ctx, c.device, name, set, o)
+}
+
+// Prove scores a customisation by leave-one-out against the base model, the
+// shared adapter alone, and examples in the prompt. progress may be nil.
+func (c *Crayon) Prove(ctx context.Context, custom *Customisation, progress func(done, total int)) (*Proof, error) {
+	return customize.Prove(ctx, c.device, custom, progress)
+}
+
+// KeepProof puts a proof into the stored customisation, unless that was
+// replaced since it was loaded.
+func (c *Crayon) KeepProof(custom *Customisation, p *Proof) error {
+	was, err := custom.Marshal()
+	if err != nil {
+		return err
+	}
+	proved := *custom
+	proved.Proof = p
+	data, err := proved.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := c.shelf.Amend(custom.Name, was, data); err != nil {
+		return err
+	}
+	custom.Proof = p
+	return nil
+}

@@ -1,0 +1,23 @@
+package crayon
+
+import (
+	"context"
+
+	"crayon/internal/route"
+)
+
+// Nearness is how much a query is like a customisation's examples: the mean
+// cosine similarity to the nearest of them, -1 to 1. No draft is made.
+func (c *Crayon) Nearness(ctx context.Context, custom *Customisation, query string) (float32, error) {
+	dir, err := c.device.Direction(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	return custom.Signals(c.device.Pool, dir).ScopeUser, nil
+}
+
+// IfThereWere is the decision at the same numbers if a server were set and
+// nothing stood in its way.
+func IfThereWere(d Decision) (Decision, error) {
+	return route.Decide(d.Signals, d.Thresholds, route.Setting{Mode: d.Mode, HasServer: true})
+}
