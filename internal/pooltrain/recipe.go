@@ -30,10 +30,11 @@ type Recipe struct {
 	Epochs       int     `yaml:"epochs"`
 	LearningRate float64 `yaml:"learning_rate"`
 	StepTokens   int     `yaml:"step_tokens"`
-	MaxTokens    int     `yaml:"max_tokens"` // of prompt and longest answer
-	Answers      int     `yaml:"answers"`    // the right one and how many wrong ones at most
-	ListedShare  float64 `yaml:"listed"`     // share of ordinary rows whose own choices are listed in the prompt
-	SubsetShare  float64 `yaml:"subsets"`    // share of label rows that list only some of the labels
+	MicroTokens  int     `yaml:"micro_tokens"` // computed at a time by one worker; decides the order of sums
+	MaxTokens    int     `yaml:"max_tokens"`   // of prompt and longest answer
+	Answers      int     `yaml:"answers"`      // the right one and how many wrong ones at most
+	ListedShare  float64 `yaml:"listed"`       // share of ordinary rows whose own choices are listed in the prompt
+	SubsetShare  float64 `yaml:"subsets"`      // share of label rows that list only some of the labels
 
 	Store   string    `yaml:"store"` // quantisation of the stored sides
 	Licence string    `yaml:"licence"`
@@ -59,7 +60,7 @@ func ReadRecipe(path string) (Recipe, error) {
 func ParseRecipe(data []byte) (Recipe, error) {
 	r := Recipe{
 		Name: "pool", Adapters: 8, Rank: 3, SharedRank: 8, Keep: 4, LargestShare: 0.6,
-		Epochs: 1, LearningRate: 2e-3, StepTokens: 6144, MaxTokens: 256, Answers: 5, Store: "Q8_0", Licence: "unstated",
+		Epochs: 1, LearningRate: 2e-3, StepTokens: 8192, MicroTokens: 512, MaxTokens: 256, Answers: 5, Store: "Q8_0", Licence: "unstated",
 	}
 	if len(data) > maxRecipe {
 		return r, fmt.Errorf("more than %d bytes", maxRecipe)
@@ -88,6 +89,7 @@ func (r *Recipe) check() error {
 		between("largest_weight", r.LargestShare, 1.2/float64(r.Adapters), 0.99),
 		between("learning_rate", r.LearningRate, 1e-7, 1),
 		between("step_tokens", float64(r.StepTokens), 64, 1<<22),
+		between("micro_tokens", float64(r.MicroTokens), 16, 1<<20),
 		between("max_tokens", float64(r.MaxTokens), 32, 8192),
 		between("answers", float64(r.Answers), 1, 64),
 		between("listed", r.ListedShare, 0, 1),

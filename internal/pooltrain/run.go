@@ -30,15 +30,14 @@ import (
 
 // Options of Run.
 type Options struct {
-	Model      string // GGUF file of the base model
-	ModelName  string // its name, such as "smollm2-135m"
-	Data       string // folder of QA sets in the normal form
-	Recipe     Recipe
-	Out        string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
-	BenchOut   string // where the pool with its rival "single" goes; "" for none
-	Workers    int    // 0: one a core
-	Progress   func(Stage)
-	KeepTraces bool // keep checkpoint and log after success
+	Model     string // GGUF file of the base model
+	ModelName string // its name, such as "smollm2-135m"
+	Data      string // folder of QA sets in the normal form
+	Recipe    Recipe
+	Out       string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
+	BenchOut  string // where the pool with its rival "single" goes; "" for none
+	Workers   int    // 0: one a core
+	Progress  func(Stage)
 }
 
 // Stage is what a run is doing.
@@ -235,7 +234,7 @@ func (r *run) config(name string) train.Config {
 	stage := strings.TrimSpace("train " + name)
 	return train.Config{
 		Adapters: c.Adapters, Rank: c.Rank, SharedRank: c.SharedRank,
-		Epochs: c.Epochs, LearningRate: c.LearningRate, StepTokens: c.StepTokens, MaxTokens: c.MaxTokens, Seed: c.Rows.Seed,
+		Epochs: c.Epochs, LearningRate: c.LearningRate, StepTokens: c.StepTokens, MicroTokens: c.MicroTokens, MaxTokens: c.MaxTokens, Seed: c.Rows.Seed,
 		Workers: r.o.Workers, Checkpoint: beside + ".checkpoint", Log: beside + ".jsonl", Plot: beside + ".svg",
 		Progress: func(p train.Progress) {
 			r.last = p
