@@ -128,3 +128,20 @@ func BenchmarkDequantize(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkQuantize(b *testing.B) {
+	src := make([]float32, 1<<18)
+	for i := range src {
+		src[i] = float32(math.Sin(float64(i)))
+	}
+	for _, kind := range []Type{F16, Q4_0, Q4_1, Q5_0, Q8_0} {
+		b.Run(kind.String(), func(b *testing.B) {
+			b.SetBytes(int64(4 * len(src)))
+			for b.Loop() {
+				if _, err := Quantize(kind, src); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
