@@ -200,7 +200,7 @@ func TestBuilderRefuses(t *testing.T) {
 	b.Add("kind", []int{2}, 30, make([]byte, 4))
 	b.Add("flat", nil, F32, nil)
 	b.Add("none", []int{1, 0}, F32, nil)
-	b.Add("wraps", []int{1 << 40, 1 << 40}, F32, nil)
+	b.Add("wraps", []int{math.MaxInt, math.MaxInt}, F32, nil)
 	b.Add("part", []int{31}, Q8_0, make([]byte, 34))
 	b.Add("fine", []int{1}, F32, make([]byte, 4))
 	b.Add("fine", []int{1}, F32, make([]byte, 4))
