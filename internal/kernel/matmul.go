@@ -153,47 +153,52 @@ func (m *product) tile(j *Job, panel, panels, row, rows int) {
 // plainTile computes panels x 16 outputs for some rows of activations:
 // c[r*stride+l] = or += the product of row and lane, block after block.
 func plainTile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
-	for r := range rows {
-		for l := range panels * lanes {
-			var y float32
-			if w.form == formFloat {
-				y = plainFloatLane(w, panel+l/lanes, l%lanes, a.x[(row+r)*a.cols:])
-			} else {
-				y = plainQuantLane(w, panel+l/lanes, l%lanes, a, row+r)
-			}
+	for l := range panels * lanes {
+		var y [tileRows]float32
+		if w.form == formFloat {
+			plainFloatLane(w, panel+l/lanes, l%lanes, a, row, y[:rows])
+		} else {
+			plainQuantLane(w, panel+l/lanes, l%lanes, a, row, y[:rows])
+		}
+		for r, v := range y[:rows] {
 			if sum {
-				y += c[r*stride+l]
+				v += c[r*stride+l]
 			}
-			c[r*stride+l] = y
+			c[r*stride+l] = v
 		}
 	}
 }
 
-func plainFloatLane(w *Matrix, panel, lane int, x []float32) float32 {
-	var y float32
+func plainFloatLane(w *Matrix, panel, lane int, a *Acts, row int, y []float32) {
 	for k := range w.cols {
-		y += x[k] * w.floats[(panel*w.cols+k)*lanes+lane]
+		v := w.floats[(panel*w.cols+k)*lanes+lane]
+		for r := range y {
+			y[r] += a.x[(row+r)*a.cols+k] * v
+		}
 	}
-	return y
 }
 
-func plainQuantLane(w *Matrix, panel, lane int, a *Acts, row int) float32 {
-	q := a.q[row*a.stride:]
-	meta := a.meta[row*a.blocks*metaSize:]
-	var y float32
+func plainQuantLane(w *Matrix, panel, lane int, a *Acts, row int, y []float32) {
+	var q [blockSize]int32
 	for b := range w.blocks {
-		var s int32
-		for i, v := range q[b*blockSize : (b+1)*blockSize] {
-			s += int32(v) * int32(w.quant(panel, b, lane, i))
+		for i := range q {
+			q[i] = int32(w.quant(panel, b, lane, i))
 		}
 		d, m := w.scales(panel, b, lane)
-		if w.scaling == scaleShift {
-			s += int32(math.Float32bits(meta[b*metaSize+2])) << w.shift
-			y += d * meta[b*metaSize] * float32(s)
-		} else {
-			y += d * meta[b*metaSize] * float32(s)
-			y += m * meta[b*metaSize+1]
+		for r := range y {
+			x := (*[blockSize]int8)(a.q[(row+r)*a.stride+b*blockSize:])
+			meta := (*[metaSize]float32)(a.meta[((row+r)*a.blocks+b)*metaSize:])
+			var s int32
+			for i, v := range x {
+				s += int32(v) * q[i]
+			}
+			if w.scaling == scaleShift {
+				s += int32(math.Float32bits(meta[2])) << w.shift
+			}
+			y[r] += d * meta[0] * float32(s)
+			if w.scaling != scaleShift {
+				y[r] += m * meta[1]
+			}
 		}
 	}
-	return y
 }
