@@ -16,10 +16,13 @@ import (
 )
 
 // The bar for the fast path, whose activations are 8-bit by block of 32. The
-// simulation of that alone gave 0.0030 and 0.972.
+// simulation of that alone on the base model gave 0.0030 and 0.972. A random
+// blend flattens the distributions, so that near ties for the first place are
+// more common.
 const (
-	MaxKL   = 0.006 // nats
-	MinTop1 = 0.96
+	MaxKL        = 0.006 // nats, base and blend
+	MinTop1      = 0.96  // base
+	MinTop1Blend = 0.94
 )
 
 // The blend of the check, and how far it must be from the base model to matter.

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +30,7 @@ func ModelPath(alias string) (string, error) {
 // base and blend, and gives the closing line, which is about smollm2's
 // base, or "" if that was not reached.
 // before, if not nil, runs first on each opened model and may print its own lines.
-// The error is the first miss, after everything has run.
+// The error names every miss, after everything has run.
 func Report(ctx context.Context, w io.Writer, threads int, before func(alias string, s *Subject) error) (last string, err error) {
 	for i, alias := range Models {
 		path, e := ModelPath(alias)
@@ -44,9 +45,7 @@ func Report(ctx context.Context, w io.Writer, threads int, before func(alias str
 		if i == 0 && f.Base.Tokens > 0 {
 			last = fmt.Sprintf("oracle: kl=%.4f top1=%.4f tokens=%d", f.Base.KL, f.Base.Top1, f.Base.Tokens)
 		}
-		if err == nil {
-			err = e
-		}
+		err = errors.Join(err, e)
 		if ctx.Err() != nil {
 			break
 		}
@@ -70,10 +69,11 @@ func report(ctx context.Context, w io.Writer, threads int, alias, path string, b
 	}
 	fmt.Fprintf(w, "%s base: fast against float32: %v\n", alias, f.Base)
 	fmt.Fprintf(w, "%s blend of rank %d, %.2f nats from base: fast against float32: %v\n", alias, blendAdapters*blendRank, f.BlendDivergence, f.Blend)
-	for _, x := range []Figures{f.Base, f.Blend} {
-		if e := x.Miss(MaxKL, MinTop1); e != nil && miss == nil {
-			miss = fmt.Errorf("%s: %w", alias, e)
-		}
+	if e := f.Base.Miss(MaxKL, MinTop1); e != nil {
+		miss = errors.Join(miss, fmt.Errorf("%s base: %w", alias, e))
+	}
+	if e := f.Blend.Miss(MaxKL, MinTop1Blend); e != nil {
+		miss = errors.Join(miss, fmt.Errorf("%s blend: %w", alias, e))
 	}
 	return f, miss
 }

@@ -23,9 +23,9 @@ type Setup struct {
 
 // ready is the child's answer to a Setup, and result to a Work.
 type ready struct {
-	Engine  string `json:"engine"`            // name and version, and what it computes with
-	Weights int    `json:"weights,omitempty"` // bytes of packed weights, where known
-	Error   string `json:"error,omitempty"`
+	Engine string `json:"engine"` // name and version, and what it computes with
+	Size   Size   `json:"size"`
+	Error  string `json:"error,omitempty"`
 }
 
 type result struct {
@@ -33,11 +33,17 @@ type result struct {
 	Error   string  `json:"error,omitempty"`
 }
 
+// Size is how much one token costs an engine; zero where that is not known.
+type Size struct {
+	Linear int `json:"linear"` // parameters of the linear layers
+	Bytes  int `json:"bytes"`  // of packed weights, head included
+}
+
 // engine is one side of the race, inside its child process.
 type engine interface {
 	name() string
 	vocab() int
-	weights() int // bytes of packed weights; 0 when not known
+	size() Size
 	// clear forgets every token; decode adds tokens and gives the logits of the
 	// last, valid until the next call.
 	clear() error
@@ -64,7 +70,7 @@ func Child(in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer e.close()
-	if err := to.Encode(ready{Engine: e.name(), Weights: e.weights()}); err != nil {
+	if err := to.Encode(ready{Engine: e.name(), Size: e.size()}); err != nil {
 		return err
 	}
 	for {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crayon/internal/adapter"
+	"crayon/internal/arch"
 	"crayon/internal/kernel"
 	"crayon/internal/model"
 )
@@ -58,7 +59,15 @@ func (e *crayonEngine) name() string { return "crayon (" + kernel.Current().Stri
 
 func (e *crayonEngine) vocab() int { return e.m.Config.Vocab }
 
-func (e *crayonEngine) weights() int { return e.m.Bytes() }
+func (e *crayonEngine) size() Size {
+	c := e.m.Config
+	n := 0
+	for k := range arch.Kinds {
+		out, in := c.Shape(k)
+		n += out * in
+	}
+	return Size{Linear: n * c.Layers, Bytes: e.m.Bytes()}
+}
 
 func (e *crayonEngine) clear() error {
 	if e.cache == nil {

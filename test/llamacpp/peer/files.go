@@ -10,7 +10,6 @@ import (
 	"crayon/internal/gguf"
 	"crayon/internal/oracle"
 	"crayon/test/llamacpp/llama"
-	"crayon/test/llamacpp/retype"
 )
 
 // files makes the files that rows need beside the models, in one folder, each
@@ -41,73 +40,63 @@ func (f *files) model(alias, form string) (string, error) {
 	return out, lib.Quantize(path, out, llama.FileQ4_0, f.threads)
 }
 
-// adapters are the files of a row's random adapters, stored as the type named
-// ("" is F32), with their scales; merged into one if the row wants that.
+// adapterTypes are the names that a Contender may store adapters as.
+var adapterTypes = map[string]gguf.Type{"": gguf.F32, "F32": gguf.F32, "F16": gguf.F16, "Q8_0": gguf.Q8_0}
+
+// adapters are the files of a row's random adapters, stored as the type named,
+// with their scales; merged into one if the row wants that.
 func (f *files) adapters(alias string, a Adapters, merged bool, storedAs string) (paths []string, scales []float32, err error) {
-	base := filepath.Join(f.dir, fmt.Sprintf("%s-%dx%d", alias, len(a.Scales), a.Rank))
-	scales = a.Scales
+	t, ok := adapterTypes[storedAs]
+	if !ok {
+		return nil, nil, fmt.Errorf("no adapter file of type %q", storedAs)
+	}
+	base := filepath.Join(f.dir, fmt.Sprintf("%s-%dx%d-%v", alias, len(a.Scales), a.Rank, t))
 	if merged {
-		scales = []float32{1}
-	}
-	for k := range scales {
-		path := fmt.Sprintf("%s-%d.gguf", base, k)
-		if merged {
-			path = base + "-merged.gguf"
+		paths, scales = []string{base + "-merged.gguf"}, []float32{1}
+	} else {
+		for k := range a.Scales {
+			paths = append(paths, fmt.Sprintf("%s-%d.gguf", base, k))
 		}
-		paths = append(paths, path)
+		scales = a.Scales
 	}
-	if _, err := os.Stat(paths[0]); err != nil {
-		if err := f.writeAdapters(alias, a, merged, paths); err != nil {
-			return nil, nil, err
-		}
-	}
-	if storedAs == "" || storedAs == "F32" {
+	if _, err := os.Stat(paths[len(paths)-1]); err == nil {
 		return paths, scales, nil
 	}
-	to := gguf.F16
-	if storedAs == "Q8_0" {
-		to = gguf.Q8_0
+	all, c, err := f.random(alias, a, merged)
+	if err != nil {
+		return nil, nil, err
 	}
-	for i, path := range paths {
-		paths[i] = path + "." + storedAs
-		if _, err := os.Stat(paths[i]); err == nil {
-			continue
-		}
-		if err := retype.File(path, paths[i], to); err != nil {
+	for i, x := range all {
+		if err := adapter.WriteGGUFAs(paths[i], x, c, t); err != nil {
 			return nil, nil, err
 		}
 	}
 	return paths, scales, nil
 }
 
-// writeAdapters makes random adapters as F32 files. What they compute does not
-// matter here, only that it is not zero.
-func (f *files) writeAdapters(alias string, a Adapters, merged bool, paths []string) error {
-	model, err := f.model(alias, SameFile)
+// random makes a row's adapters for the model of an alias. What they compute
+// does not matter here, only that it is not zero.
+func (f *files) random(alias string, a Adapters, merged bool) ([]*adapter.Adapter, arch.Config, error) {
+	path, err := f.model(alias, SameFile)
 	if err != nil {
-		return err
+		return nil, arch.Config{}, err
 	}
-	g, err := gguf.Open(model)
+	g, err := gguf.Open(path)
 	if err != nil {
-		return err
+		return nil, arch.Config{}, err
 	}
 	defer g.Close()
 	c, err := arch.FromGGUF(g)
 	if err != nil {
-		return err
+		return nil, c, err
 	}
 	all := oracle.RandomAdapters(c, len(a.Scales), a.Rank, Seed, 0.01)
 	if merged {
 		stack, err := adapter.NewStack(all)
 		if err != nil {
-			return err
+			return nil, c, err
 		}
 		all = []*adapter.Adapter{stack.Merge(a.Scales, "random-merged")}
 	}
-	for i, x := range all {
-		if err := adapter.WriteGGUF(paths[i], x, c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return all, c, nil
 }

@@ -53,7 +53,7 @@ func (e *llamaEngine) name() string {
 
 func (e *llamaEngine) vocab() int { return e.m.Vocab() }
 
-func (e *llamaEngine) weights() int { return 0 }
+func (e *llamaEngine) size() Size { return Size{} }
 
 func (e *llamaEngine) clear() error {
 	e.c.Clear()

@@ -239,7 +239,7 @@ type still struct{}
 
 func (still) name() string                      { return "still" }
 func (still) vocab() int                        { return 4 }
-func (still) weights() int                      { return 0 }
+func (still) size() Size                        { return Size{} }
 func (still) clear() error                      { return nil }
 func (still) decode([]int32) ([]float32, error) { return []float32{0, 2, 1, 0}, nil }
 func (still) close()                            {}

@@ -45,15 +45,17 @@ func Race(ctx context.Context, o Options) (*Report, error) {
 		fmt.Fprintf(o.Log, "%-14s %6.3f   spread %4.1f %%   crayon %8.1f tokens/s   llama.cpp %8.1f tokens/s   %d x %d repeats\n",
 			m.Name, m.Ratio, 100*m.Spread, m.CrayonTPS, m.PeerTPS, m.Attempts, len(m.Ratios))
 	}
-	weights := 0
+	var size Size
 	for _, p := range r.children {
-		weights = max(weights, p.ready.Weights)
+		if p.setup.Engine == "crayon" {
+			size = p.ready.Size
+		}
 		if !slices.Contains(report.Engines, p.ready.Engine) {
 			report.Engines = append(report.Engines, p.ready.Engine)
 		}
 	}
 	slices.Sort(report.Engines)
-	report.measurePeaks(weights)
+	report.measurePeaks(size)
 	return report, nil
 }
 

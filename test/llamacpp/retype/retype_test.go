@@ -10,74 +10,53 @@ import (
 	"crayon/test/llamacpp/retype"
 )
 
-func write(t *testing.T) string {
-	t.Helper()
+func TestFloat32(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.gguf"), filepath.Join(dir, "out.gguf")
+	shapes := map[string][]int{"wide": {64, 2}, "narrow": {8, 3}, "norm": {32}}
+	types := map[string]gguf.Type{"wide": gguf.Q4_0, "narrow": gguf.F16, "norm": gguf.F32}
 	b := gguf.NewBuilder()
 	b.Set("general.architecture", "llama")
 	b.Set("general.file_type", uint32(2))
 	b.Set("tokenizer.ggml.tokens", []string{"a", "b"})
-	for _, x := range []struct {
-		name  string
-		shape []int
-		t     gguf.Type
-	}{{"wide", []int{64, 2}, gguf.Q4_0}, {"narrow", []int{8, 3}, gguf.F32}, {"norm", []int{32}, gguf.F32}} {
-		n := 1
-		for _, d := range x.shape {
-			n *= d
-		}
-		v := make([]float32, n)
+	for _, name := range []string{"wide", "narrow", "norm"} {
+		v := make([]float32, 128)
 		for i := range v {
-			v[i] = float32(i%7) - 3
+			v[i] = float32(i%7) - 3.25
 		}
-		data, err := gguf.Quantize(x.t, v)
+		n := shapes[name][0]
+		if len(shapes[name]) == 2 {
+			n *= shapes[name][1]
+		}
+		data, err := gguf.Quantize(types[name], v[:n])
 		require.NoError(t, err)
-		b.Add(x.name, x.shape, x.t, data)
+		b.Add(name, shapes[name], types[name], data)
 	}
-	path := filepath.Join(t.TempDir(), "in.gguf")
-	require.NoError(t, b.WriteFile(path))
-	return path
-}
+	require.NoError(t, b.WriteFile(in))
 
-func TestFile(t *testing.T) {
-	in := write(t)
+	require.NoError(t, retype.Float32(in, out))
 	before, err := gguf.Open(in)
 	require.NoError(t, err)
 	defer before.Close()
-	for _, c := range []struct {
-		to                 gguf.Type
-		wide, narrow, norm gguf.Type
-		tolerance          float64
-		fileType           uint64
-	}{
-		{gguf.F32, gguf.F32, gguf.F32, gguf.F32, 0, 0},
-		{gguf.F16, gguf.F16, gguf.F16, gguf.F32, 2e-3, 1},
-		{gguf.Q8_0, gguf.Q8_0, gguf.F16, gguf.F32, 0.02, 7},
-	} {
-		out := filepath.Join(t.TempDir(), "out.gguf")
-		require.NoError(t, retype.File(in, out, c.to))
-		after, err := gguf.Open(out)
-		require.NoError(t, err)
-		defer after.Close()
-		require.Equal(t, before.Keys(), after.Keys())
-		ft, _ := after.Uint("general.file_type")
-		require.Equal(t, c.fileType, ft)
-		words, _ := after.Strings("tokenizer.ggml.tokens")
-		require.Equal(t, []string{"a", "b"}, words)
-		for name, want := range map[string]gguf.Type{"wide": c.wide, "narrow": c.narrow, "norm": c.norm} {
-			x, y := before.Tensor(name), after.Tensor(name)
-			require.Equal(t, want, y.Type, name)
-			require.Equal(t, x.Shape, y.Shape, name)
-			a, b := make([]float32, x.Elements()), make([]float32, x.Elements())
-			x.Floats(a)
-			y.Floats(b)
-			require.InDeltaSlice(t, a, b, c.tolerance+1e-12, name)
-		}
+	after, err := gguf.Open(out)
+	require.NoError(t, err)
+	defer after.Close()
+	require.Equal(t, before.Keys(), after.Keys())
+	fileType, _ := after.Uint("general.file_type")
+	require.Zero(t, fileType)
+	words, _ := after.Strings("tokenizer.ggml.tokens")
+	require.Equal(t, []string{"a", "b"}, words)
+	require.Len(t, after.Tensors(), len(shapes))
+	for name, shape := range shapes {
+		x, y := before.Tensor(name), after.Tensor(name)
+		require.Equal(t, gguf.F32, y.Type, name)
+		require.Equal(t, shape, y.Shape, name)
+		want, got := make([]float32, x.Elements()), make([]float32, x.Elements())
+		x.Floats(want)
+		y.Floats(got)
+		require.Equal(t, want, got, name)
 	}
-}
 
-func TestRefusals(t *testing.T) {
-	in := write(t)
-	require.ErrorContains(t, retype.File(in, in+".out", gguf.Q4_K), "only F32")
-	require.Error(t, retype.File(in+".none", in+".out", gguf.F32))
-	require.NoFileExists(t, in+".out")
+	require.Error(t, retype.Float32(in+".none", out+".none"))
+	require.NoFileExists(t, out+".none")
 }

@@ -15,7 +15,6 @@ import (
 	"slices"
 
 	"crayon/internal/fault"
-	"crayon/internal/gguf"
 	"crayon/internal/oracle"
 	"crayon/test/llamacpp/fetch"
 	"crayon/test/llamacpp/llama"
@@ -78,7 +77,7 @@ func reference(ctx context.Context, lib *llama.Library, s *oracle.Subject) (orac
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "f32.gguf")
-	if err := retype.File(s.Path, path, gguf.F32); err != nil {
+	if err := retype.Float32(s.Path, path); err != nil {
 		return oracle.Figures{}, err
 	}
 	m, err := lib.Load(path, llama.ModelOptions{})

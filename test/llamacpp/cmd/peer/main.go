@@ -74,7 +74,8 @@ func run(ctx context.Context, out string, o peer.Options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("read loop", fmt.Sprintf("%.1f GB/s, decode reaches %.2f of it", report.Peaks.ReadGBs, report.Peaks.DecodeShare))
+	p := report.Peaks
+	fmt.Printf("int8 peak %.0f GOP/s, prefill reaches %.2f of it; read peak %.1f GB/s, decode reaches %.2f of it\n", p.Int8GOPS, p.PrefillShare, p.ReadGBs, p.DecodeShare)
 	fmt.Println("written to", path)
 	fmt.Println(report.Line())
 	if !report.Steady() {
