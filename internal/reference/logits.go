@@ -33,7 +33,7 @@ func (w *Weights) run(t *kernel.Team, trees []Branches, side *Side, layers int) 
 		return nil, err
 	}
 	p := NewPass(l, t, false)
-	p.Run(b, layers)
+	p.Run(b, layers, nil)
 	return p, nil
 }
 

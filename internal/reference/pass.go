@@ -13,6 +13,7 @@ type State struct {
 	In      []float32 // n x Dim, the residual that enters
 	Q       []float32 // KVHeads x (n*Heads/KVHeads) x HeadDim, rotated: the query heads of a key head together
 	K, V    []float32 // KVHeads x n x HeadDim, K rotated
+	Only    []int     // the tokens that O and what follows is computed for, ascending; nil: all n
 	O       []float32 // n x Heads*HeadDim, out of attention
 	Mid     []float32 // n x Dim, the residual after attention
 	GateUp  []float32 // n x Stride of InGateUp: gate, up, weighted z of both
@@ -26,7 +27,7 @@ type Pass struct {
 	Linears *Linears
 	Keep    bool        // keep every layer's State for a reverse pass
 	States  []State     // one a layer when kept, else one
-	Out     []float32   // n x Dim, the residual after the last layer run
+	Out     []float32   // the residual after the last layer run, Dim a token asked for
 	Cos     []float32   // positions x HeadDim/2
 	Sin     []float32   // positions x HeadDim/2
 	Batch   *Batch      // of the last Run
@@ -51,8 +52,9 @@ func Grow(x []float32, n int) []float32 {
 	return x[:n]
 }
 
-// Run computes the first `layers` layers for the batch, leaving the residual in Out.
-func (p *Pass) Run(b *Batch, layers int) {
+// Run computes the first `layers` layers for the batch, leaving the residual in
+// Out: that of the tokens in only, which ascend, or of all if it is nil.
+func (p *Pass) Run(b *Batch, layers int, only []int) {
 	w := p.Linears.Weights
 	c := w.Config
 	n := len(b.Tokens)
@@ -78,6 +80,10 @@ func (p *Pass) Run(b *Batch, layers int) {
 			s = &p.States[l]
 		}
 		out := &p.Out
+		s.Only = nil
+		if l == layers-1 {
+			s.Only = only
+		}
 		if p.Keep && l+1 < layers {
 			out = &p.States[l+1].In
 			*out = Grow(*out, n*c.Dim)
@@ -87,8 +93,22 @@ func (p *Pass) Run(b *Batch, layers int) {
 			s.In, p.Out = p.Out, s.In
 		}
 	}
-	if layers == 0 {
+	switch {
+	case only == nil && layers == 0:
 		copy(p.Out, first.In)
+	case only != nil:
+		if layers == 0 {
+			gather(p.Out, first.In, c.Dim, only)
+		}
+		p.Out = p.Out[:len(only)*c.Dim]
+	}
+}
+
+// gather copies the given rows of src (rows of width) to dst, which may be src
+// where the rows ascend.
+func gather(dst, src []float32, width int, rows []int) {
+	for i, at := range rows {
+		copy(dst[i*width:(i+1)*width], src[at*width:(at+1)*width])
 	}
 }
 
@@ -138,22 +158,32 @@ func (p *Pass) layer(l int, s *State, out []float32) {
 	p.split(s, y, qkv)
 	p.attend(s)
 
+	in, weights := s.In, p.RowWeights
+	if s.Only != nil {
+		n = len(s.Only)
+		gather(s.O, s.O, c.Heads*c.HeadDim, s.Only)
+		s.O = s.O[:n*c.Heads*c.HeadDim]
+		gather(p.x, s.In, c.Dim, s.Only)
+		in, out = p.x[:n*c.Dim], out[:n*c.Dim]
+		weights = func(i int) []float32 { return p.RowWeights(s.Only[i]) }
+	}
 	o := &g[InO]
 	p.y = Grow(p.y, n*o.Stride())
-	o.forward(p.team, c, n, s.O, p.y, p.RowWeights)
+	o.forward(p.team, c, n, s.O, p.y, weights)
 	s.Mid, s.ZO = Grow(s.Mid, n*c.Dim), Grow(s.ZO, n*r)
-	p.residual(s.Mid, s.In, s.ZO, o)
+	p.residual(s.Mid, in, s.ZO, o)
 
+	p.x = p.x[:n*c.Dim]
 	p.Norm(p.x, s.Mid, y.FFNNorm)
 	gu := &g[InGateUp]
 	s.GateUp = Grow(s.GateUp, n*gu.Stride())
-	gu.forward(p.team, c, n, p.x, s.GateUp, p.RowWeights)
+	gu.forward(p.team, c, n, p.x, s.GateUp, weights)
 	p.act = Grow(p.act, n*c.FF)
 	p.Activate(p.act, s.GateUp, gu.Stride())
 
 	down := &g[InDown]
 	p.y = Grow(p.y, n*down.Stride())
-	down.forward(p.team, c, n, p.act, p.y, p.RowWeights)
+	down.forward(p.team, c, n, p.act, p.y, weights)
 	s.ZFF = Grow(s.ZFF, n*r)
 	p.residual(out, s.Mid, s.ZFF, down)
 }

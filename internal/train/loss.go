@@ -13,8 +13,8 @@ const headRows = 256
 
 // head computes logits, only where an answer's token is predicted.
 type head struct {
-	rows   []int     // batch tokens of the positions
-	x      []float32 // their normed residuals; then their gradient
+	rows   []int     // batch tokens of all positions, ascending
+	x      []float32 // some positions' normed residuals; then their gradient
 	logits []float32 // positions x Vocab; then their gradient
 	lse    []float32 // log of the sum of e^logit, a position
 }
@@ -29,22 +29,21 @@ type target struct {
 // gradient in the residual's, zero before, at the positions that predict.
 func (w *worker) lossAndHead(tasks []task, share float64) tally {
 	var sum tally
-	for first := 0; first < len(tasks); {
-		w.head.rows = w.head.rows[:0]
-		last := first
+	for first, row := 0, 0; first < len(tasks); {
+		last, n := first, 0
 		for last < len(tasks) {
-			n := 1
-			for _, a := range tasks[last].answers {
-				n += len(a) - 1
+			more := 1
+			for _, b := range tasks[last].tree.Branch {
+				more += len(b)
 			}
-			if last > first && len(w.head.rows)+n > headRows {
+			if n > 0 && n+more > headRows {
 				break
 			}
-			w.head.add(w.pass.Batch, last, tasks[last])
+			n += more
 			last++
 		}
-		w.chunk(tasks[first:last], share, &sum)
-		first = last
+		w.chunk(tasks[first:last], row, n, share, &sum)
+		first, row = last, row+n
 	}
 	return sum
 }
@@ -60,26 +59,28 @@ func (h *head) add(b *reference.Batch, i int, t task) {
 	}
 }
 
-func (w *worker) chunk(tasks []task, share float64, sum *tally) {
+// chunk does so for tasks whose positions are the n from row on.
+func (w *worker) chunk(tasks []task, row, n int, share float64, sum *tally) {
 	h := &w.head
 	model := w.model.Weights
 	c := model.Config
-	n, d, v := len(h.rows), c.Dim, c.Vocab
+	d, v := c.Dim, c.Vocab
+	out, grad := w.pass.Out[row*d:], w.residual[row*d:]
 	h.x, h.logits, h.lse = reference.Grow(h.x, n*d), reference.Grow(h.logits, n*v), reference.Grow(h.lse, n)
-	for i, at := range h.rows {
-		kernel.RMSNorm(h.x[i*d:(i+1)*d], w.pass.Out[at*d:(at+1)*d], model.OutNorm, float32(c.Eps))
+	for i := range n {
+		kernel.RMSNorm(h.x[i*d:(i+1)*d], out[i*d:(i+1)*d], model.OutNorm, float32(c.Eps))
 	}
 	kernel.Gemm(nil, false, true, n, v, d, 1, h.x, d, model.Head, d, 0, h.logits, v)
 	for i := range n {
 		h.lse[i] = kernel.LogSumExp(h.logits[i*v : (i+1)*v])
 	}
-	row := 0
+	first := 0
 	for _, t := range tasks {
-		row += w.example(t, row, share, sum)
+		first += w.example(t, first, share, sum)
 	}
 	kernel.Gemm(nil, false, false, n, d, v, 1, h.logits, v, model.Head, d, 0, h.x, d)
-	for i, at := range h.rows {
-		normRow(w.residual[at*d:(at+1)*d], h.x[i*d:(i+1)*d], w.pass.Out[at*d:(at+1)*d], model.OutNorm, c.Eps)
+	for i := range n {
+		normRow(grad[i*d:(i+1)*d], h.x[i*d:(i+1)*d], out[i*d:(i+1)*d], model.OutNorm, c.Eps)
 	}
 }
 

@@ -25,6 +25,8 @@ type worker struct {
 	out      []float32 // gradient of a group's product, n x Stride
 	in       []float32 // gradient of a group's input
 	x        []float32 // a group's input, computed again
+	wide     []float32 // gradient of attention's output, where only some tokens' is not zero
+	spare    []float32 // to swap with residual
 	head     head
 	attn     attention
 }
@@ -47,8 +49,12 @@ func (w *worker) run(tasks []task, share float64, grad []float32, stop func() bo
 	if err != nil {
 		return tally{}, err
 	}
-	w.pass.Run(batch, c.Layers)
-	w.residual = reference.Grow(w.residual, len(batch.Tokens)*c.Dim)
+	w.head.rows = w.head.rows[:0]
+	for i, t := range tasks {
+		w.head.add(batch, i, t)
+	}
+	w.pass.Run(batch, c.Layers, w.head.rows)
+	w.residual = reference.Grow(w.residual, len(w.pass.Out))
 	clear(w.residual)
 	sum := w.lossAndHead(tasks, share)
 	for l := c.Layers - 1; l >= 0 && !stop(); l-- {
@@ -65,7 +71,8 @@ func (w *worker) layer(l int, grad []float32) {
 	y := &w.model.Weights.Layers[l]
 	s := &w.pass.States[l]
 	g := &w.model.Layers[l]
-	n, d, ff := len(w.pass.Batch.Tokens), c.Dim, c.FF
+	d, ff := c.Dim, c.FF
+	n := len(s.Mid) / d
 
 	// The feed-forward half: mid + down(silu(gate(x)) * up(x)), x = norm(mid).
 	down, gu := &g[reference.InDown], &g[reference.InGateUp]
@@ -75,7 +82,7 @@ func (w *worker) layer(l int, grad []float32) {
 	w.in = reference.Grow(w.in, n*max(d, ff, c.Heads*c.HeadDim))
 	w.spread(down)
 	dAct := w.in[:n*ff]
-	w.group(l, down, s.ZFF, down.Rank, act, grad, dAct)
+	w.group(l, down, s.Only, s.ZFF, down.Rank, act, grad, dAct)
 
 	w.out = reference.Grow(w.out, n*gu.Stride())
 	ld := gu.Stride()
@@ -85,22 +92,31 @@ func (w *worker) layer(l int, grad []float32) {
 	}
 	x := w.x[:n*d]
 	w.pass.Norm(x, s.Mid, y.FFNNorm)
-	w.group(l, gu, s.GateUp[gu.Out:], ld, x, grad, w.in[:n*d])
+	w.group(l, gu, s.Only, s.GateUp[gu.Out:], ld, x, grad, w.in[:n*d])
 	w.normGrad(s.Mid, y.FFNNorm)
 
 	// The attention half: in + o(attention(q, k, v of x)), x = norm(in).
 	o, qkv := &g[reference.InO], &g[reference.InQKV]
 	w.spread(o)
 	dO := w.in[:n*o.In]
-	w.group(l, o, s.ZO, o.Rank, s.O, grad, dO)
+	w.group(l, o, s.Only, s.ZO, o.Rank, s.O, grad, dO)
+	if s.Only != nil {
+		n = len(w.pass.Batch.Tokens)
+		w.wide = scatter(w.wide, dO, o.In, s.Only, n)
+		dO = w.wide
+		w.in, w.x = reference.Grow(w.in, n*d), reference.Grow(w.x, n*d)
+		x = w.x
+		all := scatter(w.spare, w.residual, d, s.Only, n)
+		w.residual, w.spare = all, w.residual
+	}
 	w.out = reference.Grow(w.out, n*qkv.Stride())
 	w.attn.reverse(w.pass, s, dO, w.out, qkv.Stride())
 	w.pass.Norm(x, s.In, y.AttnNorm)
 	if l == 0 {
-		w.group(l, qkv, s.ZQKV, 3*qkv.Rank, x, grad, nil)
+		w.group(l, qkv, nil, s.ZQKV, 3*qkv.Rank, x, grad, nil)
 		return
 	}
-	w.group(l, qkv, s.ZQKV, 3*qkv.Rank, x, grad, w.in[:n*d])
+	w.group(l, qkv, nil, s.ZQKV, 3*qkv.Rank, x, grad, w.in[:n*d])
 	w.normGrad(s.In, y.AttnNorm)
 }
 
@@ -115,14 +131,14 @@ func (w *worker) spread(g *reference.Group) {
 	}
 }
 
-// group reverses one group. The gradient of its outputs is in w.out; z are the
+// group reverses one group, for the tokens in only (nil: all). The gradient of its outputs is in w.out; z are the
 // weighted low-rank values of the forward pass, rows of ldz; x is the input.
 // It writes the gradients of the As and Bs to grad, and that of x to dx (nil:
 // not wanted).
-func (w *worker) group(l int, g *reference.Group, z []float32, ldz int, x, grad, dx []float32) {
+func (w *worker) group(l int, g *reference.Group, only []int, z []float32, ldz int, x, grad, dx []float32) {
 	c := w.model.Weights.Config
 	ld, r := g.Stride(), g.Rank
-	n := len(w.pass.Batch.Tokens)
+	n := len(w.out) / ld
 	at, col := 0, 0
 	for k := g.First; k <= g.Last; k++ {
 		out, _ := c.Shape(k)
@@ -133,8 +149,12 @@ func (w *worker) group(l int, g *reference.Group, z []float32, ldz int, x, grad,
 		at, col = at+out, col+r
 	}
 	for i := range n {
+		token := i
+		if only != nil {
+			token = only[i]
+		}
 		dz := w.out[i*ld+g.Out : (i+1)*ld]
-		kernel.Mul(dz, dz, w.pass.RowWeights(i)[:len(dz)])
+		kernel.Mul(dz, dz, w.pass.RowWeights(token)[:len(dz)])
 	}
 	first := w.params.offsetA(arch.SlotOf(l, g.First))
 	kernel.Gemm(nil, true, false, g.Kinds()*r, g.In, n, 1, w.out[g.Out:], ld, x, g.In, 0, grad[first:], g.In)
@@ -162,6 +182,17 @@ func normRow(to, t, x, gains []float32, eps float32) {
 	s := float64(kernel.Dot(t, x)) * r * r * r / d
 	kernel.Axpy(float32(r), t, to)
 	kernel.Axpy(float32(-s), x, to)
+}
+
+// scatter returns n rows of width, in dst if it is large enough: x's rows at
+// the places named, zero elsewhere.
+func scatter(dst, x []float32, width int, rows []int, n int) []float32 {
+	dst = reference.Grow(dst, n*width)
+	clear(dst)
+	for i, at := range rows {
+		copy(dst[at*width:(at+1)*width], x[i*width:(i+1)*width])
+	}
+	return dst
 }
 
 // siluMulGrad writes the gradients of y = silu(gate) * up for the gradient dy of y.

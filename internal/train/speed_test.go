@@ -1,0 +1,75 @@
+//go:build unix
+
+package train
+
+import (
+	"context"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"crayon/internal/arch"
+	"crayon/internal/gguf"
+	"crayon/internal/reference"
+	"crayon/internal/testmodel"
+)
+
+// BenchmarkStep is one optimiser step of the default pool's shape, shared 16 +
+// 8 x 8, on the real model: run it with -benchtime 2x.
+func BenchmarkStep(b *testing.B) {
+	f, err := gguf.Open(testmodel.Path(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	a, err := arch.FromGGUF(f)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := reference.Load(f, a)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := Config{Adapters: 8, Rank: 8, SharedRank: 16, StepTokens: 2048}.withDefaults()
+	var shapes [][]int
+	for i := range 40 {
+		shapes = append(shapes, []int{40 + 37*i%160, 3, 2 + i%5, 4, 2, 3}[:3+i%4])
+	}
+	examples := randomExamples(a, 8, 1, shapes...)
+	p := NewParams(a, c)
+	var tasks []task
+	for _, e := range examples {
+		tasks = append(tasks, newTask(c, p, e))
+	}
+	crew := newCrew(c, p, w.Fuse(p.Stacked(), p.A, p.B))
+	m := newMoments(len(p.Values))
+	steps := schedule(c, tasks)
+	// Once before the clock starts: the buffers grow.
+	if _, err := crew.run(context.Background(), steps[0], tasks); err != nil {
+		b.Fatal(err)
+	}
+	tokens, count, used := 0, 0, processor(b)
+	b.ResetTimer()
+	for i := range b.N {
+		s := steps[i%len(steps)]
+		if _, err := crew.run(context.Background(), s, tasks); err != nil {
+			b.Fatal(err)
+		}
+		m.update(c.Workers, i, 1e-4, norm(c.Workers, crew.total), p.Values, crew.total)
+		tokens += s.tokens
+		count += s.examples
+	}
+	b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
+	b.ReportMetric(float64(tokens)/(processor(b)-used), "tokens/cpu-s") // the figure to trust on a busy machine
+	b.ReportMetric(float64(count)/b.Elapsed().Seconds(), "examples/s")
+}
+
+// processor is the processor time the program's own code has used, in seconds.
+func processor(b *testing.B) float64 {
+	b.Helper()
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9
+}
