@@ -2,11 +2,14 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"crayon/internal/fault"
+	"crayon/internal/kernel"
 	"crayon/internal/model"
 	"crayon/internal/tokenizer"
 )
@@ -17,7 +20,17 @@ type Request struct {
 	Row       []float32 // adapter weights a stacked row; nil is the base model
 	MaxTokens int       // 0: until the end token or the context is full
 	Stop      []string  // the answer ends before the first of these
+	Top       int       // likeliest tokens to report at every position; 0 none
 	model.Sampling
+}
+
+// ErrContext is the cause when a prompt leaves no room for an answer.
+var ErrContext = errors.New("the prompt does not fit the model's context")
+
+// Likely is a token and its natural log-probability.
+type Likely struct {
+	Token   int32
+	LogProb float32
 }
 
 // Piece is a generated token and the text it settles: text that could still
@@ -26,6 +39,7 @@ type Piece struct {
 	Token   int32
 	LogProb float32 // natural, under the model's own distribution
 	Text    string
+	Top     []Likely // the likeliest tokens here, best first, as many as Request.Top
 }
 
 // Result is a finished answer.
@@ -51,6 +65,7 @@ type Generation struct {
 	ends    []int32
 	res     Result
 	done    bool
+	ready   *Piece // drawn after the prompt by Echo, not yet given out
 }
 
 // Start checks req; the first Next computes the prompt.
@@ -60,7 +75,7 @@ func (d *Device) Start(req Request) (*Generation, error) {
 	}
 	room := d.Model.Config.Context - len(req.Prompt)
 	if len(req.Prompt) == 0 || room < 1 {
-		return nil, &fault.Error{Op: "answer", Err: fmt.Errorf("a prompt of %d tokens leaves no room in the context of %d", len(req.Prompt), d.Model.Config.Context),
+		return nil, &fault.Error{Op: "answer", Err: fmt.Errorf("%w: it has %d tokens, the context %d", ErrContext, len(req.Prompt), d.Model.Config.Context),
 			Hint: "shorten the prompt or the conversation", Exit: fault.ExitUsage}
 	}
 	if req.MaxTokens > 0 {
@@ -82,12 +97,7 @@ func (g *Generation) Next(ctx context.Context) (Piece, bool, error) {
 	if g.done || g.res.Tokens >= g.room {
 		return Piece{}, false, nil
 	}
-	var p Piece
-	in := []model.Input{{Cache: g.cache, Tokens: g.next, Row: g.req.Row, Want: model.WantLast}}
-	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, _ int, logits []float32) error {
-		p.Token, p.LogProb = g.sampler.Next(logits)
-		return nil
-	})
+	p, err := g.draw(ctx)
 	if err != nil {
 		return p, false, err
 	}
@@ -97,6 +107,71 @@ func (g *Generation) Next(ctx context.Context) (Piece, bool, error) {
 	p.Text = g.settle(p.Token)
 	g.res.Text += p.Text
 	return p, true, nil
+}
+
+// draw computes what is not yet computed and draws the next token.
+func (g *Generation) draw(ctx context.Context) (Piece, error) {
+	if p := g.ready; p != nil {
+		g.ready = nil
+		return *p, nil
+	}
+	var p Piece
+	in := []model.Input{{Cache: g.cache, Tokens: g.next, Row: g.req.Row, Want: model.WantLast}}
+	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, _ int, logits []float32) error {
+		p = g.sample(logits)
+		return nil
+	})
+	return p, err
+}
+
+func (g *Generation) sample(logits []float32) Piece {
+	p := Piece{Top: likeliest(logits, g.req.Top)}
+	p.Token, p.LogProb = g.sampler.Next(logits)
+	return p
+}
+
+// Echo computes the prompt and returns its tokens, each with its
+// log-probability given those before it; the first, which has none, has NaN.
+// It comes before the first Next, which goes on from there.
+func (g *Generation) Echo(ctx context.Context) ([]Piece, error) {
+	prompt := g.req.Prompt
+	echo := make([]Piece, len(prompt))
+	echo[0] = Piece{Token: prompt[0], LogProb: float32(math.NaN())}
+	in := []model.Input{{Cache: g.cache, Tokens: prompt, Row: g.req.Row, Want: model.WantAll}}
+	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, i int, logits []float32) error {
+		if i+1 == len(prompt) {
+			p := g.sample(logits)
+			g.ready = &p
+			return nil
+		}
+		id := prompt[i+1]
+		echo[i+1] = Piece{Token: id, LogProb: logits[id] - kernel.LogSumExp(logits), Top: likeliest(logits, g.req.Top)}
+		return nil
+	})
+	return echo, err
+}
+
+// likeliest is the n tokens of the largest logits, best first, the lower id at
+// a tie.
+func likeliest(logits []float32, n int) []Likely {
+	if n == 0 {
+		return nil
+	}
+	norm := kernel.LogSumExp(logits)
+	best := make([]Likely, 0, n+1)
+	for id, l := range logits {
+		lp := l - norm
+		if len(best) == n && lp <= best[n-1].LogProb {
+			continue
+		}
+		at := len(best)
+		for at > 0 && lp > best[at-1].LogProb {
+			at--
+		}
+		best = slices.Insert(best, at, Likely{int32(id), lp})
+		best = best[:min(len(best), n)]
+	}
+	return best
 }
 
 // Result is the answer so far.

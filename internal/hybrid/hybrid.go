@@ -43,6 +43,8 @@ type Query struct {
 	Force     route.Side               // "": as the policy says
 	MaxTokens int
 	Stop      []string
+	Top       int  // likeliest tokens the device reports at every position; 0 none
+	SendSeed  bool // the seed was asked for, so the server is told it too
 	model.Sampling
 }
 
@@ -50,6 +52,14 @@ type Query struct {
 type Sink interface {
 	Decided(route.Decision) error
 	Text(string) error
+}
+
+// TokenSink is a Sink that hears the device's tokens in place of their text.
+// What the server says still comes as Text. A label is told as its tokens, the
+// first with all of its text.
+type TokenSink interface {
+	Sink
+	Token(device.Piece) error
 }
 
 // Answer is a whole answer.
@@ -209,7 +219,7 @@ func (w *work) begin() error {
 		return nil
 	}
 	var err error
-	w.draft, err = w.h.Device.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Sampling: w.q.Sampling})
+	w.draft, err = w.h.Device.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Top: w.q.Top, Sampling: w.q.Sampling})
 	return err
 }
 
@@ -276,6 +286,34 @@ func (w *work) say(a *Answer, text string) error {
 	return w.sink.Text(text)
 }
 
+// sayPiece tells a token of the device.
+func (w *work) sayPiece(a *Answer, p device.Piece) error {
+	sink, ok := w.sink.(TokenSink)
+	if !ok {
+		return w.say(a, p.Text)
+	}
+	if a.FirstByte == 0 {
+		a.FirstByte = time.Since(w.start)
+	}
+	w.spoke = true
+	a.Text += p.Text
+	return sink.Token(p)
+}
+
+// sayLabel tells the label that was chosen.
+func (w *work) sayLabel(a *Answer, label string) error {
+	for i, id := range w.h.Device.Form.Answer(label) {
+		p := device.Piece{Token: id, LogProb: w.label.LogProbs[i]}
+		if i == 0 {
+			p.Text = label
+		}
+		if err := w.sayPiece(a, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error) {
 	a := Answer{Decision: d, PromptTokens: len(w.prompt)}
 	if labels := w.labels(); len(labels) > 0 {
@@ -287,7 +325,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 		if err := w.sink.Decided(a.Decision); err != nil {
 			return a, err
 		}
-		return a, w.say(&a, labels[w.label.Index])
+		return a, w.sayLabel(&a, labels[w.label.Index])
 	}
 	if err := w.begin(); err != nil {
 		return a, err
@@ -297,7 +335,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 		return a, err
 	}
 	for _, p := range w.pieces {
-		if err := w.say(&a, p.Text); err != nil {
+		if err := w.sayPiece(&a, p); err != nil {
 			return a, err
 		}
 	}
@@ -309,7 +347,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 		if !more {
 			break
 		}
-		if err := w.say(&a, p.Text); err != nil {
+		if err := w.sayPiece(&a, p); err != nil {
 			return a, err
 		}
 	}
@@ -329,6 +367,10 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 	if w.q.TopP > 0 {
 		p := w.q.TopP
 		req.TopP = &p
+	}
+	if w.q.SendSeed {
+		seed := int64(w.q.Seed)
+		req.Seed = &seed
 	}
 	st, err := w.h.Server.Stream(ctx, req)
 	if err != nil {
