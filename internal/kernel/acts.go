@@ -25,9 +25,10 @@ const (
 
 // Set makes x, n rows of cols values, the activations. x is kept, not copied:
 // it must stay as it is until the last MatMul with it. The memory of an
-// earlier Set is used again. Rows are quantised at the first MatMul that needs
-// it, on that call's team; t is for what must be done at once.
-func (a *Acts) Set(t *Team, x []float32, n, cols int) {
+// earlier Set is used again. Quantising waits for the first MatMul that needs
+// it and is done on its team, so the first MatMul after a Set must not run
+// beside another with the same Acts. The team given here is not used.
+func (a *Acts) Set(_ *Team, x []float32, n, cols int) {
 	if n < 0 || cols < 0 || len(x) < n*cols {
 		panic("kernel: Acts.Set: too few values")
 	}

@@ -16,7 +16,7 @@ type Job struct {
 const (
 	tileRows   = 6  // rows of activations of the largest tile
 	tilePanels = 2  // panels of the largest tile
-	chunkRows  = 48 // rows worth a share of their own
+	shareRows  = 96 // rows at most that a panel is used for at a time: they and their results fit the second cache
 )
 
 // MatMul multiplies the activations with the weights of all jobs as one
@@ -46,19 +46,11 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 		items += (j.W.panels + m.width - 1) / m.width
 	}
 	m.items = items
-	m.rows = a.n
-	threads := t.Threads()
+	shares := (a.n + shareRows - 1) / shareRows
+	m.rows = ((a.n+shares-1)/shares + tileRows - 1) / tileRows * tileRows
 	grain := 1
-	switch {
-	case threads == 1:
-		grain = items
-	case a.n < tileRows:
-		grain = max(1, min(32, items/(8*threads)))
-	case items < 4*threads:
-		// Few panels: share out the rows as well.
-		parts := (4*threads + items - 1) / max(items, 1)
-		per := max(chunkRows, (a.n+parts-1)/parts)
-		m.rows = (per + tileRows - 1) / tileRows * tileRows
+	if a.n < tileRows {
+		grain = max(1, min(32, items/(8*t.Threads())))
 	}
 	t.For(items*((a.n+m.rows-1)/m.rows), grain, m.run)
 	m.acts = nil

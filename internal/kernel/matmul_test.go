@@ -339,3 +339,15 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkPack4(b *testing.B) {
+	team := NewTeam(0)
+	defer team.Close()
+	r := rand.New(rand.NewPCG(1, 1))
+	var one Block
+	schemes[1].make(r, &one)
+	least := fastest(b, func() {
+		Pack4(team, 8192, 576, func(row, block int, b *Block) { *b = one })
+	})
+	b.ReportMetric(least*1e9/(8192*18), "ns/block")
+}

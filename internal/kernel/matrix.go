@@ -138,7 +138,7 @@ func pack(t *Team, f form, rows, cols int, get func(row, block int, b *Block)) *
 				for k := range w.blocks {
 					get(p*lanes+l, k, &b)
 					w.put(p, l, k, &b)
-					seen &= possible(b.D, b.M)
+					seen = possible(seen, b.D, b.M)
 				}
 			}
 		}
@@ -178,20 +178,23 @@ const (
 	bitM     = 1 << 9
 )
 
-func possible(d, m float32) uint32 {
-	var bits uint32
-	if isHalf(d) {
-		bits |= bitD
+// possible returns the bits of seen that hold for a block too.
+func possible(seen uint32, d, m float32) uint32 {
+	const shifts = 1<<(maxShift+1) - 1
+	if seen&bitD != 0 && !isHalf(d) {
+		seen &^= bitD
 	}
-	if isHalf(m) {
-		bits |= bitM
+	if seen&bitM != 0 && !isHalf(m) {
+		seen &^= bitM
 	}
-	for s := range maxShift + 1 {
-		if m == -d*float32(int(1)<<s) {
-			bits |= 1 << s
+	if seen&shifts != 0 {
+		for s := range maxShift + 1 {
+			if m != -d*float32(int(1)<<s) {
+				seen &^= 1 << s
+			}
 		}
 	}
-	return bits
+	return seen
 }
 
 // shrink keeps the scales in the smallest form that is exact.
@@ -216,9 +219,7 @@ func (w *Matrix) shrink(t *Team, bits uint32) {
 	w.half = aligned[uint16](w.panels * w.blocks * n)
 	t.For(w.panels*w.blocks, 256, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			for j, v := range w.full[i*2*lanes : i*2*lanes+n] {
-				w.half[i*n+j] = FloatToHalf(v)
-			}
+			ToHalf(w.half[i*n:], w.full[i*2*lanes:i*2*lanes+n])
 		}
 	})
 	w.full = nil

@@ -16,8 +16,8 @@ const (
 	spinPauses = 8 // PAUSE instructions between two looks
 )
 
-// Team is a set of workers that share out loops. The zero Team is of no use:
-// see NewTeam. A nil Team runs everything on the calling goroutine.
+// Team is a set of workers that share out loops. NewTeam makes
+// one; a nil Team runs everything on the calling goroutine.
 type Team struct {
 	threads int
 	busy    sync.Mutex // held by the For in progress
@@ -79,9 +79,9 @@ func (t *Team) Close() {
 
 // For calls body on ranges that together are [0,n), each of grain numbers (the
 // last may be shorter), on all threads at once, and returns when all are done.
-// Ranges are handed out as threads get free. A For inside a body, or beside
-// another For, runs inline, as one call of body where n <= grain or there is
-// one thread, else by ranges.
+// Ranges are handed out as threads get free. Where there is nothing to share
+// out, and for a For inside a body or beside another For of the team, body is
+// called once, with all of [0,n), on the calling goroutine.
 func (t *Team) For(n, grain int, body func(lo, hi int)) {
 	if n <= 0 {
 		return
