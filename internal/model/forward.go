@@ -74,6 +74,7 @@ func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, don
 		if len(rows) == 0 {
 			return nil
 		}
+		m.computed.Add(int64(len(rows)))
 		h, err := m.layersOf(ctx, side, in, rows, layers)
 		if err == nil {
 			err = done(rows, h)

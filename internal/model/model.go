@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"crayon/internal/arch"
 	"crayon/internal/fault"
@@ -35,6 +36,8 @@ type Model struct {
 
 	mu      sync.Mutex // guards scratch and the team: one forward pass at a time
 	scratch scratch
+
+	computed atomic.Int64
 
 	featOnce sync.Once
 	featQ    []float32 // first layer's query projection, out x in, for Feature
@@ -89,6 +92,10 @@ func (m *Model) File() *gguf.File { return m.file }
 
 // Threads is how many workers a forward pass uses.
 func (m *Model) Threads() int { return m.team.Threads() }
+
+// Computed is how many tokens went through the layers since the model was
+// opened: what was computed twice counts twice.
+func (m *Model) Computed() int64 { return m.computed.Load() }
 
 // Bytes is the size of the packed weights in memory.
 func (m *Model) Bytes() int {
