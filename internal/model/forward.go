@@ -37,7 +37,8 @@ type scratch struct {
 	h, x, q, k, v, att, gate, up []float32
 	z                            [3][]float32
 	acts, zacts                  kernel.Acts
-	segs                         [][]segment
+	spans                        []span
+	jobs                         []kernel.Job
 	logits                       []float32
 }
 
@@ -51,7 +52,8 @@ func grow(p *[]float32, n int) []float32 {
 
 // Forward runs the inputs as one batch, appends to their caches, and calls emit
 // with the logits (Vocab values) of every wanted token, in order: input index
-// and token index within it. The slice is reused after emit returns.
+// and token index within it. The slice is reused after emit returns. A cache may
+// be in one input only. On an error the caches are as they were before.
 func (m *Model) Forward(ctx context.Context, side *Side, in []Input, emit func(input, token int, logits []float32) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,8 +70,21 @@ type row struct {
 // run takes the inputs through the first `layers` layers, chunk by chunk, and
 // hands each chunk's residual stream (rows x Dim) to done.
 func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, done func(rows []row, h []float32) error) error {
-	c := m.Config
-	rows := make([]row, 0, chunk)
+	starts, longest, adapted := make([]int, len(in)), 0, false
+	for i := range in {
+		x := &in[i]
+		if err := m.check(side, x); err != nil {
+			return err
+		}
+		starts[i] = x.Cache.n
+		longest = max(longest, x.Cache.n+len(x.Tokens))
+		adapted = adapted || x.Row != nil
+	}
+	if !adapted {
+		side = nil
+	}
+	m.angles(longest)
+	rows := make([]row, 0, min(chunk, total(in)))
 	flush := func() error {
 		if len(rows) == 0 {
 			return nil
@@ -82,21 +97,10 @@ func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, don
 		rows = rows[:0]
 		return err
 	}
-	starts := make([]int, len(in))
 	for i := range in {
 		x := &in[i]
-		starts[i] = x.Cache.n
-		if x.Row != nil && (side == nil || len(x.Row) != side.rows) {
-			return &fault.Error{Op: "forward", Err: fmt.Errorf("%d adapter weights for a stack of another size", len(x.Row))}
-		}
-		if x.Cache.n+len(x.Tokens) > c.Context {
-			return &fault.Error{Op: "forward", Err: fmt.Errorf("%d tokens are more than the model's context of %d", x.Cache.n+len(x.Tokens), c.Context), Hint: "shorten the prompt"}
-		}
 		x.Cache.reserve(len(x.Tokens))
-		for j, t := range x.Tokens {
-			if t < 0 || int(t) >= c.Vocab {
-				return &fault.Error{Op: "forward", Err: fmt.Errorf("token %d is outside the vocabulary of %d", t, c.Vocab)}
-			}
+		for j := range x.Tokens {
 			rows = append(rows, row{input: i, token: j, pos: starts[i] + j})
 			if len(rows) == chunk {
 				if err := flush(); err != nil {
@@ -111,6 +115,36 @@ func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, don
 		return err
 	}
 	return nil
+}
+
+// check refuses an input before anything of its batch is computed.
+func (m *Model) check(side *Side, x *Input) error {
+	c := m.Config
+	if x.Row != nil && (side == nil || len(x.Row) != side.rows) {
+		return &fault.Error{Op: "forward", Err: fmt.Errorf("%d adapter weights for a stack of another size", len(x.Row))}
+	}
+	if n := x.Cache.n + len(x.Tokens); n > c.Context {
+		return &fault.Error{Op: "forward", Err: fmt.Errorf("%d tokens are more than the model's context of %d", n, c.Context), Hint: "shorten the prompt"}
+	}
+	return m.known(x.Tokens)
+}
+
+// known refuses tokens that the model does not have.
+func (m *Model) known(tokens []int32) error {
+	for _, t := range tokens {
+		if t < 0 || int(t) >= m.Config.Vocab {
+			return &fault.Error{Op: "forward", Err: fmt.Errorf("token %d is outside the vocabulary of %d", t, m.Config.Vocab)}
+		}
+	}
+	return nil
+}
+
+func total(in []Input) int {
+	n := 0
+	for i := range in {
+		n += len(in[i].Tokens)
+	}
+	return n
 }
 
 // forget takes back what a failed pass had added to the caches.
@@ -129,9 +163,12 @@ func (m *Model) layersOf(ctx context.Context, side *Side, in []Input, rows []row
 	att := grow(&s.att, n*qw)
 	gate, up := grow(&s.gate, n*c.FF), grow(&s.up, n*c.FF)
 
-	for i, r := range rows {
-		m.embed.Row(int(in[r.input].Tokens[r.token]), h[i*c.Dim:(i+1)*c.Dim])
-	}
+	m.team.For(n, 16, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			r := rows[i]
+			m.embed.Row(int(in[r.input].Tokens[r.token]), h[i*c.Dim:(i+1)*c.Dim])
+		}
+	})
 	for l := 0; l < layers; l++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -176,7 +213,7 @@ type out struct {
 func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, width int, add bool, outs ...out) {
 	s, n := &m.scratch, len(rows)
 	s.acts.Set(m.team, x, n, width)
-	jobs := make([]kernel.Job, 0, 6)
+	jobs := s.jobs[:0]
 	for i, o := range outs {
 		w := m.layers[l].w[o.kind]
 		jobs = append(jobs, kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add})
@@ -186,25 +223,30 @@ func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, w
 		}
 	}
 	kernel.MatMul(m.team, &s.acts, jobs...)
+	s.jobs = jobs
 	for i, o := range outs {
 		if bias := m.layers[l].bias[o.kind]; bias != nil {
-			for r := 0; r < n; r++ {
-				kernel.Add(o.dst[r*len(bias):(r+1)*len(bias)], bias)
-			}
+			m.team.For(n, 64, func(lo, hi int) {
+				for r := lo; r < hi; r++ {
+					kernel.Add(o.dst[r*len(bias):(r+1)*len(bias)], bias)
+				}
+			})
 		}
 		p := side.at(arch.SlotOf(l, o.kind))
 		if p == nil {
 			continue
 		}
 		z := s.z[i]
-		for r, at := range rows {
-			zr := z[r*side.Rank : r*side.Rank+side.rows]
-			if w := in[at.input].Row; w != nil {
-				kernel.Mul(zr, zr, w)
-			} else {
-				clear(zr)
+		m.team.For(n, 64, func(lo, hi int) {
+			for r := lo; r < hi; r++ {
+				zr := z[r*side.Rank : r*side.Rank+side.rows]
+				if w := in[rows[r].input].Row; w != nil {
+					kernel.Mul(zr, zr, w)
+				} else {
+					clear(zr)
+				}
 			}
-		}
+		})
 		s.zacts.Set(m.team, z, n, side.Rank)
 		kernel.MatMul(m.team, &s.zacts, kernel.Job{W: p.b, Dst: o.dst, Stride: p.b.Rows(), Add: true})
 	}

@@ -31,11 +31,11 @@ type Model struct {
 	head    *kernel.Matrix
 	outNorm []float32
 	layers  []layer
-	cos     []float32 // Context x HeadDim/2
-	sin     []float32
 
-	mu      sync.Mutex // guards scratch and the team: one forward pass at a time
+	mu      sync.Mutex // one forward pass at a time: guards what follows, and the team
 	scratch scratch
+	cos     []float32 // of the positions seen so far, x HeadDim/2
+	sin     []float32
 
 	computed atomic.Int64
 
@@ -75,7 +75,6 @@ func FromFile(f *gguf.File, opt Options) (*Model, error) {
 		m.team.Close()
 		return nil, err
 	}
-	m.rope()
 	return m, nil
 }
 
@@ -154,19 +153,23 @@ func (m *Model) load() error {
 	return err
 }
 
-// rope tabulates the rotation angles (Su et al. 2021) for every position.
-func (m *Model) rope() {
+// angles tabulates the rotation angles (Su et al. 2021) of the first n
+// positions, and some more.
+func (m *Model) angles(n int) {
 	c := m.Config
 	half := c.HeadDim / 2
-	m.cos = make([]float32, c.Context*half)
-	m.sin = make([]float32, c.Context*half)
-	m.team.For(c.Context, 256, func(lo, hi int) {
-		for i := 0; i < half; i++ {
-			f := math.Pow(c.RopeBase, -2*float64(i)/float64(c.HeadDim))
-			for p := lo; p < hi; p++ {
-				s, co := math.Sincos(float64(p) * f)
-				m.cos[p*half+i], m.sin[p*half+i] = float32(co), float32(s)
-			}
+	done := len(m.cos) / half
+	if n <= done {
+		return
+	}
+	n = min(c.Context, max(n, 2*done, chunk))
+	m.cos = append(m.cos, make([]float32, (n-done)*half)...)
+	m.sin = append(m.sin, make([]float32, (n-done)*half)...)
+	for i := range half {
+		f := math.Pow(c.RopeBase, -2*float64(i)/float64(c.HeadDim))
+		for p := done; p < n; p++ {
+			s, co := math.Sincos(float64(p) * f)
+			m.cos[p*half+i], m.sin[p*half+i] = float32(co), float32(s)
 		}
-	})
+	}
 }

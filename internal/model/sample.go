@@ -74,41 +74,97 @@ func (s *Sampler) Next(logits []float32) (id int32, logProb float32) {
 			s.c = append(s.c, candidate{int32(i), math.Exp((float64(l) - top) / s.s.Temperature)})
 		}
 	}
-	if s.s.TopK > 0 || s.s.TopP > 0 && s.s.TopP < 1 {
-		slices.SortFunc(s.c, func(a, b candidate) int {
-			if a.p != b.p {
-				if a.p > b.p {
-					return -1
-				}
-				return 1
-			}
-			return int(a.id) - int(b.id)
-		})
-		if s.s.TopK > 0 && s.s.TopK < len(s.c) {
-			s.c = s.c[:s.s.TopK]
-		}
+	if len(s.c) == 0 { // no logit is a number
+		return 0, logits[0] - norm
 	}
+	s.keepTop()
 	var sum float64
 	for _, c := range s.c {
 		sum += c.p
 	}
-	if s.s.TopP > 0 && s.s.TopP < 1 {
-		var kept float64
-		for i, c := range s.c {
-			kept += c.p
-			if kept >= s.s.TopP*sum {
-				s.c, sum = s.c[:i+1], kept
-				break
-			}
-		}
-	}
+	sum = s.keepNucleus(sum)
 	u := s.rng.Float64() * sum
-	pick := s.c[len(s.c)-1].id
+	pick := s.c[0].id
 	for _, c := range s.c {
+		if c.p == 0 {
+			continue
+		}
+		pick = c.id
 		if u -= c.p; u < 0 {
-			pick = c.id
 			break
 		}
 	}
 	return pick, logits[pick] - norm
+}
+
+// keepTop leaves the TopK likeliest candidates, the lower id at a tie.
+func (s *Sampler) keepTop() {
+	k := s.s.TopK
+	if k <= 0 || k >= len(s.c) {
+		return
+	}
+	// A heap of the best so far, the worst on top.
+	h := s.c[:k]
+	for i := k/2 - 1; i >= 0; i-- {
+		sink(h, i)
+	}
+	for _, c := range s.c[k:] {
+		if likelier(c, h[0]) {
+			h[0] = c
+			sink(h, 0)
+		}
+	}
+	s.c = h
+}
+
+// keepNucleus leaves the likeliest candidates whose weights reach TopP of sum,
+// and returns what the weights kept come to.
+func (s *Sampler) keepNucleus(sum float64) float64 {
+	if s.s.TopP <= 0 || s.s.TopP >= 1 {
+		return sum
+	}
+	// All candidates below this bound together miss less than 1 - TopP, so none
+	// of them is needed and few are left to be sorted.
+	bound := (1 - s.s.TopP) * sum / float64(len(s.c)) * 0.999
+	s.c = slices.DeleteFunc(s.c, func(c candidate) bool { return c.p < bound })
+	slices.SortFunc(s.c, func(a, b candidate) int {
+		if likelier(a, b) {
+			return -1
+		}
+		return 1
+	})
+	var kept float64
+	for i, c := range s.c {
+		kept += c.p
+		if kept >= s.s.TopP*sum {
+			s.c = s.c[:i+1]
+			break
+		}
+	}
+	return kept
+}
+
+// likelier orders candidates: no two are equal, as ids differ.
+func likelier(a, b candidate) bool {
+	if a.p != b.p {
+		return a.p > b.p
+	}
+	return a.id < b.id
+}
+
+// sink restores the heap h, the least likely on top, below i.
+func sink(h []candidate, i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(h); child++ {
+			if likelier(h[least], h[child]) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
 }

@@ -2,7 +2,9 @@ package model
 
 import (
 	"context"
+	"errors"
 
+	"crayon/internal/fault"
 	"crayon/internal/kernel"
 )
 
@@ -17,6 +19,11 @@ type Ask struct {
 // each answer token given the prefix and the answer's tokens before it. The
 // prefix is computed once, its answers as branches of it.
 func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]float32, error) {
+	for i := range asks {
+		if err := m.checkAsk(&asks[i]); err != nil {
+			return nil, err
+		}
+	}
 	res := make([][][]float32, len(asks))
 	for lo := 0; lo < len(asks); {
 		// Whole asks up to about a chunk of tokens go together.
@@ -33,6 +40,20 @@ func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]flo
 	return res, nil
 }
 
+// checkAsk refuses what cannot be scored: without a prefix the first token of
+// an answer has no probability.
+func (m *Model) checkAsk(a *Ask) error {
+	if len(a.Prefix) == 0 {
+		return &fault.Error{Op: "score answers", Err: errors.New("there is nothing before the answers")}
+	}
+	for _, x := range a.Answers {
+		if err := m.known(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *Ask) tokens() int {
 	n := len(a.Prefix)
 	for _, x := range a.Answers {
@@ -46,18 +67,12 @@ func (m *Model) logProbs(ctx context.Context, side *Side, asks []Ask, res [][][]
 	type place struct{ ask, answer int }
 	var branch []Input
 	var where []place
-	owner := make([]int, 0, len(asks)) // prefix input -> ask
 	for i, a := range asks {
 		res[i] = make([][]float32, len(a.Answers))
-		if len(a.Prefix) == 0 {
-			continue
-		}
 		cache := m.NewCache(len(a.Prefix))
 		prefix = append(prefix, Input{Cache: cache, Tokens: a.Prefix, Row: a.Row, Want: WantLast})
-		owner = append(owner, i)
 	}
-	err := m.Forward(ctx, side, prefix, func(input, _ int, logits []float32) error {
-		i := owner[input]
+	err := m.Forward(ctx, side, prefix, func(i, _ int, logits []float32) error {
 		norm := kernel.LogSumExp(logits)
 		for j, ans := range asks[i].Answers {
 			if len(ans) == 0 {
@@ -71,12 +86,12 @@ func (m *Model) logProbs(ctx context.Context, side *Side, asks []Ask, res [][][]
 	if err != nil {
 		return err
 	}
-	for p, i := range owner {
+	for i := range asks {
 		for j, ans := range asks[i].Answers {
 			if len(ans) < 2 {
 				continue
 			}
-			branch = append(branch, Input{Cache: prefix[p].Cache.Fork(len(ans)), Tokens: ans[:len(ans)-1], Row: asks[i].Row, Want: WantAll})
+			branch = append(branch, Input{Cache: prefix[i].Cache.Fork(len(ans)), Tokens: ans[:len(ans)-1], Row: asks[i].Row, Want: WantAll})
 			where = append(where, place{i, j})
 		}
 	}

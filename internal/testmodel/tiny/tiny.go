@@ -45,10 +45,36 @@ func Tiny(t testing.TB) (modelPath, poolPath string) {
 	return modelPath, poolPath
 }
 
+// Model writes a tiny model of another shape, its linear layers and embedding
+// stored as kind, and returns its path. c's Vocab is what the tokenizer gives.
+func Model(t testing.TB, c arch.Config, kind gguf.Type) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.gguf")
+	b, _ := Builder(c, kind)
+	if err := b.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Builder is Model before it is written, and the size of its vocabulary: for
+// tests that add to it or spoil it.
+func Builder(c arch.Config, kind gguf.Type) (*gguf.Builder, int) {
+	return model(rand.New(rand.NewPCG(7, 11)), c, kind)
+}
+
+// Qwen2 is Config as the qwen2 family has it: biases on q, k and v, rotary
+// halves, and a head of its own.
+func Qwen2() arch.Config {
+	c := Config
+	c.Family, c.RopeHalves, c.QKVBias, c.Tied = "qwen2", true, true, false
+	return c
+}
+
 // Write writes the tiny model and its pool to the paths given.
 func Write(modelPath, poolPath string) error {
 	rng := rand.New(rand.NewPCG(7, 11))
-	b, vocab := model(rng)
+	b, vocab := model(rng, Config, gguf.Q8_0)
 	if err := b.WriteFile(modelPath); err != nil {
 		return err
 	}
@@ -61,23 +87,22 @@ func Write(modelPath, poolPath string) error {
 }
 
 // model is the GGUF file and the size of its vocabulary.
-func model(rng *rand.Rand) (*gguf.Builder, int) {
-	c := Config
+func model(rng *rand.Rand, c arch.Config, kind gguf.Type) (*gguf.Builder, int) {
 	tokens, types, merges := vocabulary()
 	b := gguf.NewBuilder()
 	b.Set("general.architecture", c.Family)
 	b.Set("general.type", "model")
 	b.Set("general.name", Name)
-	b.Set("llama.block_count", uint32(c.Layers))
-	b.Set("llama.context_length", uint32(c.Context))
-	b.Set("llama.embedding_length", uint32(c.Dim))
-	b.Set("llama.feed_forward_length", uint32(c.FF))
-	b.Set("llama.attention.head_count", uint32(c.Heads))
-	b.Set("llama.attention.head_count_kv", uint32(c.KVHeads))
-	b.Set("llama.attention.layer_norm_rms_epsilon", c.Eps)
-	b.Set("llama.rope.freq_base", float32(c.RopeBase))
+	b.Set(c.Family+".block_count", uint32(c.Layers))
+	b.Set(c.Family+".context_length", uint32(c.Context))
+	b.Set(c.Family+".embedding_length", uint32(c.Dim))
+	b.Set(c.Family+".feed_forward_length", uint32(c.FF))
+	b.Set(c.Family+".attention.head_count", uint32(c.Heads))
+	b.Set(c.Family+".attention.head_count_kv", uint32(c.KVHeads))
+	b.Set(c.Family+".attention.layer_norm_rms_epsilon", c.Eps)
+	b.Set(c.Family+".rope.freq_base", float32(c.RopeBase))
 	b.Set("tokenizer.ggml.model", "gpt2")
-	b.Set("tokenizer.ggml.pre", "smollm")
+	b.Set("tokenizer.ggml.pre", map[string]string{"llama": "smollm", "qwen2": "qwen2"}[c.Family])
 	b.Set("tokenizer.ggml.tokens", tokens)
 	b.Set("tokenizer.ggml.token_type", types)
 	b.Set("tokenizer.ggml.merges", merges)
@@ -101,14 +126,20 @@ func model(rng *rand.Rand) (*gguf.Builder, int) {
 	}
 	// Wide embeddings keep the logits apart, so that greedy answers do not hang
 	// on the last bit of a kernel's sums.
-	add("token_embd.weight", gguf.Q8_0, normal(rng, len(tokens)*c.Dim, 1), c.Dim, len(tokens))
+	add("token_embd.weight", kind, normal(rng, len(tokens)*c.Dim, 1), c.Dim, len(tokens))
 	norm("output_norm.weight")
+	if !c.Tied {
+		add("output.weight", kind, normal(rng, len(tokens)*c.Dim, 1), c.Dim, len(tokens))
+	}
 	for l := range c.Layers {
 		norm(arch.NormTensor(l, "attn_norm"))
 		norm(arch.NormTensor(l, "ffn_norm"))
 		for k := arch.Kind(0); k < arch.Kinds; k++ {
 			out, in := c.Shape(k)
-			add(arch.SlotOf(l, k).Tensor(), gguf.Q8_0, normal(rng, out*in, 1/math.Sqrt(float64(in))), in, out)
+			add(arch.SlotOf(l, k).Tensor(), kind, normal(rng, out*in, 1/math.Sqrt(float64(in))), in, out)
+			if c.QKVBias && k <= arch.V {
+				add(arch.SlotOf(l, k).BiasTensor(), gguf.F32, normal(rng, out, 0.5), out)
+			}
 		}
 	}
 	return b, len(tokens)
