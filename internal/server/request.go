@@ -112,7 +112,7 @@ func (p *prompts) len() int { return len(p.texts) + len(p.ids) }
 // would come. Each is refused unless its value asks for nothing.
 var unsupported = map[string]func(json.RawMessage) bool{
 	"tools": empty, "tool_choice": anyOf(`"none"`, `"auto"`), "functions": empty, "function_call": anyOf(`"none"`, `"auto"`),
-	"response_format": plainText, "modalities": anyOf(`["text"]`), "audio": empty, "web_search_options": never,
+	"response_format": plainText, "modalities": anyOf(`["text"]`), "audio": empty, "web_search_options": refuse,
 	"logit_bias": empty, "frequency_penalty": zero, "presence_penalty": zero, "suffix": anyOf(`""`),
 	"repetition_penalty": one, "repeat_penalty": one, "typical_p": one, "mirostat": zero, "min_tokens": zero,
 	"ignore_eos": anyOf("false"), "grammar": anyOf(`""`), "json_schema": empty, "structured_outputs": empty,
@@ -120,7 +120,7 @@ var unsupported = map[string]func(json.RawMessage) bool{
 	"lora": empty, "use_beam_search": anyOf("false"), "prompt_logprobs": zero,
 }
 
-func never(json.RawMessage) bool   { return false }
+func refuse(json.RawMessage) bool  { return false }
 func empty(v json.RawMessage) bool { s := squeeze(v); return s == "[]" || s == "{}" }
 func zero(v json.RawMessage) bool  { return isNumber(v, 0) }
 func one(v json.RawMessage) bool   { return isNumber(v, 1) }

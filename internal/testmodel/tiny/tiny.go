@@ -23,7 +23,7 @@ import (
 // Config is the shape of the tiny model.
 var Config = arch.Config{
 	Family: "llama", Layers: 2, Dim: 64, Heads: 4, KVHeads: 2, HeadDim: 16, FF: 96,
-	Context: 2048, RopeBase: 10000, Eps: 1e-5, Tied: true,
+	Context: 2048, RopeBase: 10000, Eps: 1e-5,
 }
 
 // Name is the base model's name in the tiny pool.
