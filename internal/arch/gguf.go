@@ -2,7 +2,9 @@ package arch
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"crayon/internal/fault"
@@ -171,13 +173,13 @@ func (r *reader) tensors(c Config) error {
 		if !ok {
 			return r.fault(t.Name, fmt.Errorf("this tensor is not used by the %s forward pass", c.Family))
 		}
-		if fmt.Sprint(shape) != fmt.Sprint(t.Shape) {
+		if !slices.Equal(shape, t.Shape) {
 			return r.fault(t.Name, fmt.Errorf("shape %v, want %v", t.Shape, shape))
 		}
 		delete(want, t.Name)
 	}
-	for name := range want {
-		return r.fault(name, fmt.Errorf("tensor is missing"))
+	if missing := slices.Sorted(maps.Keys(want)); len(missing) > 0 {
+		return r.fault(missing[0], fmt.Errorf("tensor is missing, and %d others", len(missing)-1))
 	}
 	return nil
 }

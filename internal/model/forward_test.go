@@ -20,7 +20,13 @@ import (
 )
 
 // families are the shapes every test of the forward pass runs on.
-var families = map[string]arch.Config{"llama": tiny.Config, "qwen2": tiny.Qwen2()}
+var families = map[string]arch.Config{"llama": tiny.Config, "tied": tied(), "qwen2": tiny.Qwen2()}
+
+func tied() arch.Config {
+	c := tiny.Config
+	c.Tied = true
+	return c
+}
 
 func open(t testing.TB, c arch.Config, kind gguf.Type) *Model {
 	t.Helper()

@@ -63,11 +63,11 @@ func Builder(c arch.Config, kind gguf.Type) (*gguf.Builder, int) {
 	return model(rand.New(rand.NewPCG(7, 11)), c, kind)
 }
 
-// Qwen2 is Config as the qwen2 family has it: biases on q, k and v, rotary
-// halves, and a head of its own.
+// Qwen2 is Config as the qwen2 family has it: biases on q, k and v, and rotary
+// halves.
 func Qwen2() arch.Config {
 	c := Config
-	c.Family, c.RopeHalves, c.QKVBias, c.Tied = "qwen2", true, true, false
+	c.Family, c.RopeHalves, c.QKVBias = "qwen2", true, true
 	return c
 }
 
