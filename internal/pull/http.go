@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func (d *download) http(ctx context.Context, u URI, address string) error {
 		if n > 0 {
 			try = 1
 		}
-		if try >= d.p.o.Tries {
+		if try >= d.p.o.Tries || unreachable(err) && try >= 2 {
 			return &fault.Error{Op: "pull", Path: u.String(), Err: why(err), Hint: "check the network, or order another source first with CRAYON_SOURCES"}
 		}
 		pause := d.p.o.Backoff << (try - 1)
@@ -85,6 +86,14 @@ func (d *download) http(ctx context.Context, u URI, address string) error {
 			t.Stop()
 		}
 	}
+}
+
+// unreachable says whether there was no connection at all: another source is
+// then the better hope than many tries.
+func unreachable(err error) bool {
+	var dns *net.DNSError
+	var op *net.OpError
+	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
 }
 
 // why takes the address, whose query may be secret, off an error of net/http.
@@ -152,6 +161,8 @@ func (d *download) request(ctx context.Context, u URI, address string) (n int64,
 	case resp.StatusCode == http.StatusPartialContent && offset > 0 && rangeStart(resp.Header.Get("Content-Range")) == offset:
 	case resp.StatusCode == http.StatusOK:
 		offset = 0
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && offset > 0 && resp.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", offset):
+		return 0, nil // all of it was there already
 	case resp.StatusCode == http.StatusPartialContent, resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		// It can't go on where we are: begin anew.
 		if err := d.restart(); err != nil {

@@ -336,6 +336,9 @@ func (p *Puller) bring(ctx context.Context, d *download) (fetched, error) {
 			d.discard() // half a file on a full disk helps nobody
 			return fetched{}, &fault.Error{Op: "pull", Path: j.name, Err: err, Hint: "free some space in " + filepath.Dir(j.final)}
 		}
+		if fault.Code(err) == fault.ExitVerify {
+			d.discard()
+		}
 		return fetched{}, err
 	}
 	info, err := os.Stat(d.part)
