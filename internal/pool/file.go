@@ -68,6 +68,7 @@ func Parse(data []byte) (*Pool, error) {
 	if p.Stack, err = r.stack(p.Base.Shape, "", p.rows()); err != nil {
 		return nil, err
 	}
+	p.Stack.Adapters = len(p.Members)
 	for i, m := range p.Members {
 		for range m.Rank {
 			p.Stack.Owner = append(p.Stack.Owner, i)
@@ -170,8 +171,8 @@ func (r *reader) pool(p *Pool) {
 	}
 	blended, total := 0, int64(0)
 	for i := range names {
-		if ranks[i] < 1 || ranks[i] > maxRank || shared[i] < 0 || shared[i] > 1 || counts[i] < 0 {
-			r.fail("crayon.members", "member %q: rank, shared or examples out of range", names[i])
+		if names[i] == "" || ranks[i] < 1 || ranks[i] > maxRank || shared[i] < 0 || shared[i] > 1 || counts[i] < 0 {
+			r.fail("crayon.members", "member %q: name, rank, shared or examples out of range", names[i])
 			return
 		}
 		total += ranks[i]
