@@ -4,6 +4,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -32,7 +33,8 @@ type Device struct {
 
 // Options of Open.
 type Options struct {
-	Threads int // 0: one a core
+	Threads int    // 0: one a core
+	Digest  string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
 }
 
 // Open loads the model at path and packs the pool's adapters beside it.
@@ -42,14 +44,14 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 		return nil, err
 	}
 	d := &Device{Model: m, Pool: p, path: path}
-	if err := d.prepare(ctx); err != nil {
+	if err := d.prepare(ctx, opt.Digest); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Device) prepare(ctx context.Context) error {
+func (d *Device) prepare(ctx context.Context, digest string) error {
 	f := d.Model.File()
 	var err error
 	if d.Tokenizer, err = tokenizer.FromGGUF(f); err != nil {
@@ -58,7 +60,9 @@ func (d *Device) prepare(ctx context.Context) error {
 	if d.Lineage, err = gguf.Fingerprint(f); err != nil {
 		return err
 	}
-	digest := d.Pool.Base.Digest // another quantisation is told apart where a digest is made anyway
+	if digest == "" {
+		digest = d.Pool.Base.Digest
+	}
 	if d.Warning, err = d.Pool.Check(digest, d.Lineage, d.Model.Config); err != nil {
 		return err
 	}
@@ -164,6 +168,9 @@ type Choice struct {
 
 // Choose decodes a question constrained to its choices.
 func (d *Device) Choose(ctx context.Context, q Question) (Choice, error) {
+	if len(q.Choices) == 0 {
+		return Choice{}, &fault.Error{Op: "choose", Err: errors.New("there is nothing to choose from"), Exit: fault.ExitUsage}
+	}
 	lps, err := d.logProbs(ctx, []Question{q})
 	if err != nil {
 		return Choice{}, err

@@ -79,7 +79,7 @@ func (f *Form) Answer(text string) []int32 {
 	return ids[:min(len(ids), MaxAnswer)]
 }
 
-// Cut keeps the last most tokens of a prompt.
+// Cut keeps the last most tokens of a prompt, one at least.
 func Cut(prompt []int32, most int) []int32 {
-	return prompt[max(0, len(prompt)-most):]
+	return prompt[max(0, len(prompt)-max(1, most)):]
 }
