@@ -11,12 +11,8 @@ package crayon
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 
 	"crayon/internal/customize"
@@ -25,6 +21,7 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/hybrid"
 	"crayon/internal/pool"
+	"crayon/internal/pull"
 	"crayon/internal/route"
 	"crayon/internal/store"
 	"crayon/internal/upstream"
@@ -112,8 +109,12 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 	if err != nil {
 		return nil, err
 	}
+	digest, err := lib.paths.Digest(model)
+	if err != nil {
+		return nil, err
+	}
 	c := &Crayon{Library: lib}
-	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads}); err != nil {
+	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest}); err != nil {
 		return nil, err
 	}
 	if err := c.connect(o); err != nil {
@@ -177,27 +178,13 @@ var embedded = sync.OnceValues(func() (*Pool, error) {
 	return p, nil
 })
 
-// ModelPath is the file of a model: that of a pulled alias, or a path as it is
-// when it ends in .gguf or holds a separator. "" is DefaultModel.
+// ModelPath is the file of a model: of a pulled alias or name, or a path as it
+// is. "" is DefaultModel.
 func (l *Library) ModelPath(model string) (string, error) {
 	if model == "" {
 		model = DefaultModel
 	}
-	path, hint := model, "check the path, or `crayon pull "+DefaultModel+"`"
-	if !strings.HasSuffix(model, ".gguf") && !strings.ContainsAny(model, `/\`) {
-		path, hint = l.paths.Model(model), "crayon pull "+model
-	}
-	st, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		err = errors.New("there is no such model")
-	case err == nil && st.IsDir():
-		err = errors.New("is a folder")
-	}
-	if err != nil {
-		return "", &fault.Error{Op: "open model", Path: path, Err: err, Hint: hint}
-	}
-	return filepath.Abs(path)
+	return pull.Lookup(l.paths, model)
 }
 
 // ReadExamples reads an example file: CSV, JSON lines, chat lines, or plain

@@ -108,3 +108,9 @@ func (l *Library) Versions(name string) (int, error) {
 
 // CheckName says why a name cannot be a customisation's, or nil.
 func CheckName(name string) error { return store.CheckName(name) }
+
+// File is where the customisation of a name lies or would lie.
+func (l *Library) File(name string) string { return l.shelf.Path(name) }
+
+// Names are the customisations' names, sorted.
+func (l *Library) Names() ([]string, error) { return l.shelf.Names() }

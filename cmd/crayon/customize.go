@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"crayon"
+	"crayon/internal/examples"
+	"crayon/internal/view"
+)
+
+func (a *app) customizeCommand() *cobra.Command {
+	var file string
+	var labels []string
+	var noProof, template bool
+	var keep int
+	cmd := &cobra.Command{
+		Use: "customize NAME -f EXAMPLES", Aliases: []string{"customise"}, Short: "Make your own LLM from a few examples, and prove what it is worth",
+		Long: `Makes the customisation NAME from an example file: CSV with the header
+question,answer[,choices][,context] (choices separated by |), JSON lines with the
+same fields, OpenAI chat lines, or plain lines of questions. "-f -" reads standard
+input. Answers that repeat become the label set; --labels names it yourself.
+
+The customisation is usable as soon as it is made. The proof that follows leaves
+each example out in turn and compares with the base model, with the shared adapter
+alone, and with examples in the prompt; --no-proof leaves it out. An existing NAME
+is replaced, and the old one kept as a version (crayon undo NAME).`,
+		Example: "  crayon customize --template > mine.csv\n  crayon customize mine -f mine.csv",
+		Args: func(cmd *cobra.Command, given []string) error {
+			if template {
+				return args(0, 0, "")(cmd, given)
+			}
+			return args(1, 1, "the NAME of the customisation")(cmd, given)
+		},
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if template {
+				return a.emit(map[string]string{"template": examples.Template()}, func(w io.Writer) { io.WriteString(w, examples.Template()) })
+			}
+			if file == "" {
+				return usage(errNoFile, "crayon customize "+args[0]+" -f mine.csv")
+			}
+			if err := crayon.CheckName(args[0]); err != nil {
+				return err
+			}
+			set, err := crayon.ReadExamples(file, labels...)
+			if err != nil {
+				return err
+			}
+			return a.customize(cmd, args[0], set, crayon.CustomizeOptions{Keep: keep}, !noProof)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "file", "f", "", "the example `FILE`, - for standard input")
+	f.StringSliceVar(&labels, "labels", nil, "the label set, as `a,b,c`")
+	f.BoolVar(&noProof, "no-proof", false, "leave the proof out")
+	f.IntVar(&keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
+	f.BoolVar(&template, "template", false, "print an example file to start from, and do nothing else")
+	return cmd
+}
+
+func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o crayon.CustomizeOptions, prove bool) error {
+	c, err := a.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if set.Duplicates > 0 {
+		a.warn(fmt.Sprintf("%d rows say the same as earlier ones and were left out", set.Duplicates))
+	}
+	custom, err := c.Customize(cmd.Context(), name, set, o)
+	if err != nil {
+		return err
+	}
+	w := a.text()
+	fmt.Fprintf(w, "%s is ready: crayon run %s\n", name, name)
+	view.Made(w, custom)
+	view.Blend(w, a.style(), c.Pool(), custom)
+	if prove && provable(set) {
+		show, done := a.progress()
+		proof, err := c.Prove(cmd.Context(), custom, func(n, total int) { show("proof", n, total) })
+		done()
+		if err != nil {
+			return err
+		}
+		if err := c.KeepProof(custom, proof); err != nil {
+			return err
+		}
+		view.Proof(w, a.style(), proof)
+	} else if prove {
+		fmt.Fprintf(w, "proof      not with fewer than %d answered examples\n", leastProof)
+	}
+	return a.emit(describe(c.Library, c.Pool(), custom), nil)
+}
+
+// leastProof is how many answered examples a proof needs.
+const leastProof = 4
+
+func provable(set *crayon.Examples) bool {
+	n := 0
+	for _, e := range set.Examples {
+		if e.Labelled {
+			n++
+		}
+	}
+	return n >= leastProof
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"crayon"
+	"crayon/internal/doctor"
+	"crayon/internal/fault"
+	"crayon/internal/paint"
+	"crayon/internal/pooltrain"
+)
+
+func (a *app) poolCommand() *cobra.Command {
+	cmd := group(&cobra.Command{Use: "pool", Short: "The pool of adapters: train one, see what one is made of, verify it"})
+	cmd.AddCommand(a.poolTrainCommand(), a.poolInfoCommand(), a.poolVerifyCommand())
+	return cmd
+}
+
+// poolInfo is the JSON of pool info.
+type poolInfo struct {
+	Name      string         `json:"name"`
+	Digest    string         `json:"digest"`
+	Base      map[string]any `json:"base"`
+	Feature   map[string]any `json:"feature"`
+	Prompt    map[string]any `json:"prompt"`
+	Keep      int            `json:"keep"`
+	Rank      int            `json:"rank"`
+	Members   []poolMember   `json:"members"`
+	Made      map[string]any `json:"made"`
+	Baselines []string       `json:"baselines,omitempty"`
+}
+
+type poolMember struct {
+	Name     string   `json:"name"`
+	Rank     int      `json:"rank"`
+	Shared   bool     `json:"shared"`
+	Examples int      `json:"examples"`
+	Covers   []string `json:"covers,omitempty"`
+}
+
+func (a *app) poolInfoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "info [FILE]", Short: "Print what a pool is made of", Args: args(0, 1, "a pool FILE at most"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := a.poolAt(args)
+			if err != nil {
+				return err
+			}
+			m := p.Made
+			i := poolInfo{Name: p.Name, Digest: p.Digest(), Keep: p.Keep, Rank: p.Rank(),
+				Base:    map[string]any{"name": p.Base.Name, "digest": p.Base.Digest, "lineage": p.Base.Lineage, "layers": p.Base.Shape.Layers, "dim": p.Base.Shape.Dim},
+				Feature: map[string]any{"name": p.Feature.Name, "layer": p.Feature.Layer, "text": p.Feature.Text, "max_tokens": p.Feature.MaxTokens, "tau": p.Feature.Tau},
+				Prompt:  map[string]any{"system": p.Prompt.System, "template": p.Prompt.Template},
+				Made: map[string]any{"created": m.Created, "seed": m.Seed, "data": m.Data, "licences": m.Licences, "licence": m.Licence, "loss": m.Loss,
+					"examples": m.Examples, "steps": m.Steps, "seconds": m.Seconds, "workers": m.Workers, "recipe": m.Recipe},
+			}
+			for _, x := range p.Members {
+				i.Members = append(i.Members, poolMember{x.Name, x.Rank, x.Shared, x.Examples, x.Covers})
+			}
+			for name := range p.Baseline {
+				i.Baselines = append(i.Baselines, name)
+			}
+			return a.emit(i, func(w io.Writer) { a.poolText(w, p) })
+		},
+	}
+}
+
+func (a *app) poolText(w io.Writer, p *crayon.Pool) {
+	style := a.style()
+	m := p.Made
+	fmt.Fprintf(w, "pool       %s, sha256 %s\n", p.Name, p.Digest())
+	fmt.Fprintf(w, "base       %s, file %.12s, lineage %.12s\n", p.Base.Name, p.Base.Digest, p.Base.Lineage)
+	fmt.Fprintf(w, "feature    %s of the %s, %d tokens at most, tau %.4f\n", p.Feature.Name, p.Feature.Text, p.Feature.MaxTokens, p.Feature.Tau)
+	fmt.Fprintf(w, "made       %s in %.0f s on %d workers: %d examples, %d steps, loss %.4f, seed %d\n", m.Created, m.Seconds, m.Workers, m.Examples, m.Steps, m.Loss, m.Seed)
+	fmt.Fprintf(w, "licence    %s (data: %s)\n", m.Licence, strings.Join(m.Licences, ", "))
+	fmt.Fprintf(w, "data       %s\n", strings.Join(m.Data, "; "))
+	fmt.Fprintf(w, "members    %d, rank %d in all; a customisation keeps %d\n", len(p.Members), p.Rank(), p.Keep)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, x := range p.Members {
+		kind := fmt.Sprintf("%d examples", x.Examples)
+		if x.Shared {
+			kind = "for everyone"
+		}
+		fmt.Fprintf(t, "  %s%s\trank %d\t%s\t%s\n", style.Block(paint.Crayon(x.Name), 2), x.Name, x.Rank, kind, strings.Join(x.Covers, ", "))
+	}
+	t.Flush()
+}
+
+// poolAt is the pool of a file argument, else the one that is set.
+func (a *app) poolAt(args []string) (*crayon.Pool, error) {
+	if len(args) == 0 {
+		return a.pool()
+	}
+	return crayon.OpenPool(args[0])
+}
+
+func (a *app) poolVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify [FILE]", Short: "Check every invariant of a pool, and that each adapter does something", Args: args(0, 1, "a pool FILE at most"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := a.poolAt(args)
+			if err != nil {
+				return err
+			}
+			lib, err := a.library()
+			if err != nil {
+				return err
+			}
+			model, err := lib.ModelPath(a.set.Model)
+			if err != nil {
+				model = ""
+			}
+			r := doctor.Pool(cmd.Context(), p, model, a.set.Threads)
+			if err := a.emit(r, func(w io.Writer) { r.WriteText(w, a.style()) }); err != nil {
+				return err
+			}
+			return r.Err("verify pool")
+		},
+	}
+}
+
+func (a *app) poolTrainCommand() *cobra.Command {
+	var data, recipe, bench string
+	var workers int
+	cmd := &cobra.Command{
+		Use: "train POOL --data DIR", Short: "Train a pool from question-answer data, on this machine's processor",
+		Long: `Trains the adapters of a pool jointly and writes them with their indicators to the
+file POOL. Beside it lie, while it runs, a checkpoint from which an interrupted
+training goes on, a log and the loss curve.`,
+		Example: "  crayon pool train mine.crayon --data qa --recipe recipe.yaml",
+		Args:    args(1, 1, "the POOL file to write"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if data == "" {
+				return usage(errors.New("no data folder is named"), cmd.CommandPath()+" "+args[0]+" --data DIR")
+			}
+			r, err := pooltrain.ParseRecipe([]byte("name: pool\n"))
+			if recipe != "" {
+				r, err = pooltrain.ReadRecipe(recipe)
+			}
+			if err != nil {
+				return err
+			}
+			lib, err := a.library()
+			if err != nil {
+				return err
+			}
+			model, err := lib.ModelPath(a.set.Model)
+			if err != nil {
+				return err
+			}
+			show, done := a.progress()
+			if workers == 0 {
+				workers = a.set.Threads
+			}
+			if workers == 0 {
+				workers = runtime.GOMAXPROCS(0)
+			}
+			p, err := pooltrain.Run(cmd.Context(), pooltrain.Options{
+				Model: model, ModelName: a.set.Model, Data: data, Recipe: r, Out: args[0], BenchOut: bench, Workers: workers,
+				Progress: func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
+			})
+			done()
+			if err != nil {
+				return err
+			}
+			st, err := os.Stat(args[0])
+			if err != nil {
+				return &fault.Error{Op: "train pool", Path: args[0], Err: err}
+			}
+			result := map[string]any{"pool": args[0], "digest": p.Digest(), "bytes": st.Size(), "examples": p.Made.Examples, "steps": p.Made.Steps, "loss": p.Made.Loss, "seconds": p.Made.Seconds}
+			return a.emit(result, func(w io.Writer) { a.poolText(w, p) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&data, "data", "", "the `FOLDER` of question-answer data")
+	f.StringVar(&recipe, "recipe", "", "the recipe, a YAML `FILE`; docs/pool.md lists its keys")
+	f.StringVar(&bench, "bench-pool", "", "also train the benchmark's rival, one adapter, and write the pool with it to `FILE`")
+	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
+	return cmd
+}
+
+func stageText(s pooltrain.Stage) string {
+	if s.Step != nil {
+		return fmt.Sprintf("%s, loss %.3f", s.Name, s.Step.Loss)
+	}
+	return s.Name
+}

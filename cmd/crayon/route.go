@@ -1,0 +1,46 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"crayon"
+)
+
+func (a *app) routeCommand() *cobra.Command {
+	cmd := group(&cobra.Command{Use: "route", Short: "Device or server: see how it is decided"})
+	cmd.AddCommand(a.routeExplainCommand())
+	return cmd
+}
+
+func (a *app) routeExplainCommand() *cobra.Command {
+	var side string
+	cmd := &cobra.Command{
+		Use: "explain [NAME] QUERY", Short: "Print every number behind the decision for one query; nothing is sent",
+		Args: args(1, 2, "a QUERY, after the NAME of a customisation or alone"), ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, query := "", args[len(args)-1]
+			if len(args) == 2 {
+				name = args[0]
+			}
+			force, err := parseSide(side)
+			if err != nil {
+				return err
+			}
+			c, custom, err := a.openWith(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			d, err := c.Session(custom).Explain(cmd.Context(), crayon.Question{Text: query, Side: force})
+			if err != nil {
+				return err
+			}
+			result := map[string]any{"name": name, "query": query, "decision": d}
+			return a.emit(result, func(w io.Writer) { io.WriteString(w, d.Explain()) })
+		},
+	}
+	cmd.Flags().StringVar(&side, "route", "", "force a side: device or server")
+	return cmd
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"crayon"
+	"crayon/internal/config"
+	"crayon/internal/kernel"
+	"crayon/internal/route"
+)
+
+type flag = pflag.Flag
+
+// settingFlags gives a command flags for settings, by their keys. A flag that
+// is given goes before CRAYON_* variables, crayon.yaml and the default.
+func settingFlags(f *pflag.FlagSet, keys ...string) {
+	known := map[string]config.Key{}
+	for _, k := range config.Keys() {
+		known[k.Name] = k
+	}
+	for _, name := range keys {
+		k := known[name]
+		help := k.Help + " (" + k.Env() + ")"
+		if k.Default == "true" || k.Default == "false" {
+			f.Bool(k.Flag(), false, help)
+			continue
+		}
+		f.String(k.Flag(), "", help)
+	}
+}
+
+// settings reads the effective settings, once.
+func (a *app) settings() (*config.Settings, error) {
+	if a.set != nil {
+		return a.set, nil
+	}
+	given := map[string]string{}
+	a.cmd.Flags().Visit(func(f *flag) {
+		for _, k := range config.Keys() {
+			if k.Flag() == f.Name {
+				given[f.Name] = f.Value.String()
+			}
+		}
+	})
+	s, err := config.Load(config.Options{Flags: given, File: a.configFile})
+	if err != nil {
+		return nil, err
+	}
+	if s.Kernel != "auto" {
+		level, err := kernel.ParseLevel(s.Kernel)
+		if err == nil {
+			err = kernel.Use(level)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range s.Warnings {
+		a.warn(w)
+	}
+	a.set = s
+	return s, nil
+}
+
+// library is the user's customisations.
+func (a *app) library() (*crayon.Library, error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	return crayon.OpenLibrary(s.Home)
+}
+
+// pool is the pool that is set.
+func (a *app) pool() (*crayon.Pool, error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	return crayon.OpenPool(s.Pool)
+}
+
+// open opens the model that is set, with its pool and server.
+func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	policy := policyOf(s.Route)
+	c, err := crayon.Open(ctx, crayon.Options{
+		Home: s.Home, Model: s.Model, Pool: s.Pool, Threads: s.Threads, LocalOnly: s.LocalOnly, Policy: &policy,
+		Server: crayon.Server{URL: s.Server.URL, Key: s.Server.Key, Model: s.Server.Model, Timeout: s.Server.Timeout},
+	})
+	if err == nil {
+		a.warn(c.Warning())
+	}
+	return c, err
+}
+
+// base is the name that means the bare model.
+const base = "base"
+
+// openWith is open with a customisation; "" and "base" are the bare model. The
+// name is looked up first: a wrong one should not wait for the model.
+func (a *app) openWith(ctx context.Context, name string) (*crayon.Crayon, *crayon.Customisation, error) {
+	var custom *crayon.Customisation
+	if name != "" && name != base {
+		lib, err := a.library()
+		if err != nil {
+			return nil, nil, err
+		}
+		if custom, err = lib.Load(name); err != nil {
+			return nil, nil, err
+		}
+	}
+	c, err := a.open(ctx)
+	return c, custom, err
+}
+
+// policyOf is the routing policy of the settings: a threshold not set is auto.
+func policyOf(r config.Route) crayon.Policy {
+	p := crayon.DefaultPolicy()
+	p.Mode = route.Mode(r.Mode)
+	for _, t := range []struct {
+		to   *float32
+		from *float64
+	}{{&p.ScopeUser, r.Scope}, {&p.ScopePool, r.PoolScope}, {&p.Confidence, r.Confidence}} {
+		if t.from != nil && !math.IsNaN(*t.from) {
+			*t.to = float32(*t.from)
+		}
+	}
+	return p
+}
+
+func parseSide(s string) (crayon.Side, error) {
+	side, err := route.ParseForce(s)
+	if err != nil {
+		return "", usage(fmt.Errorf("--route %q: want device, server or auto", s), "--route device")
+	}
+	return side, nil
+}
+
+// completeNames completes the names of customisations.
+func (a *app) completeNames(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	a.cmd = cmd
+	lib, err := a.library()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names, err := lib.Names()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// otherSettings are the keys of the settings that are no flags of every command.
+func otherSettings() []string {
+	global := []string{"home", "model", "pool", "threads", "local_only"}
+	var out []string
+	for _, k := range config.Keys() {
+		if !slices.Contains(global, k.Name) {
+			out = append(out, k.Name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"crayon"
+	"crayon/internal/view"
+)
+
+// shown is the JSON of show: the customisation without the directions of its
+// examples, which are long and mean nothing to a reader.
+type shown struct {
+	Name     string                `json:"name"`
+	Created  string                `json:"created"`
+	Model    string                `json:"model"`
+	Pool     string                `json:"pool"`
+	Strategy string                `json:"strategy"`
+	Shares   []crayon.Share        `json:"shares"`
+	Weights  []crayon.Weight       `json:"weights"`
+	Labels   []string              `json:"labels,omitempty"`
+	Examples int                   `json:"examples"`
+	Scope    map[string]float32    `json:"scope"`
+	Residual float64               `json:"residual"`
+	Seconds  float64               `json:"seconds"`
+	Proof    *crayon.Proof         `json:"proof,omitempty"`
+	Path     string                `json:"path"`
+	Versions int                   `json:"versions"`
+	custom   *crayon.Customisation // for the text
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show a customisation: weights, labels, scope, proof", Args: args(1, 1, "the NAME of a customisation"),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(_ *cobra.Command, args []string) error {
+			lib, err := a.library()
+			if err != nil {
+				return err
+			}
+			c, err := lib.Load(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := a.pool()
+			if err != nil {
+				return err
+			}
+			s := describe(lib, p, c)
+			if s.Versions, err = lib.Versions(c.Name); err != nil {
+				return err
+			}
+			return a.emit(s, func(w io.Writer) { a.showText(w, p, s) })
+		},
+	}
+}
+
+func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *shown {
+	return &shown{
+		Name: c.Name, Created: c.Created.Format("2006-01-02 15:04:05Z"), Model: c.Model, Pool: c.Pool, Strategy: c.Strategy,
+		Shares: crayon.Shares(p, c), Weights: c.Weights, Labels: c.Labels, Examples: len(c.Examples),
+		Scope:    map[string]float32{"user": c.Scope.User, "pool": c.Scope.Pool},
+		Residual: c.Residual, Seconds: c.Took, Proof: c.Proof, Path: lib.File(c.Name), custom: c,
+	}
+}
+
+func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
+	fmt.Fprintf(w, "name       %s, made %s for %s\n", s.Name, s.Created, s.Model)
+	view.Made(w, s.custom)
+	if s.Pool != p.Digest() {
+		fmt.Fprintf(w, "pool       made from another pool (%.12s, this is %.12s): crayon customize %s -f EXAMPLES makes it anew\n", s.Pool, p.Digest(), s.Name)
+	}
+	view.Blend(w, a.style(), p, s.custom)
+	fmt.Fprintf(w, "scope      a query stays on the device from %.3f (mean similarity to the nearest examples)\n", s.Scope["user"])
+	if s.Proof != nil {
+		view.Proof(w, a.style(), s.Proof)
+	} else {
+		fmt.Fprintf(w, "proof      none yet; crayon customize %s -f EXAMPLES makes one\n", s.Name)
+	}
+	fmt.Fprintf(w, "file       %s, %d older versions\n", s.Path, s.Versions)
+}

@@ -1,0 +1,29 @@
+package crayon
+
+import (
+	"context"
+	"log/slog"
+
+	"crayon/internal/server"
+)
+
+// ServeOptions of Serve.
+type ServeOptions struct {
+	Addr    string            // host:port; port 0 for a free one
+	Key     string            // that clients must send; "" asks for none, and then only loopback is listened on
+	Hosts   []string          // further names clients may call this host
+	Origins []string          // web pages that may ask: scheme://host[:port]
+	Log     *slog.Logger      // one line a request, without what was said; nil logs nothing
+	Ready   func(addr string) // hears the address once connections are taken; may be nil
+}
+
+// Serve answers HTTP as OpenAI's API does, until ctx ends. The base model is
+// known by its name in the pool, a customisation as that name and "+NAME".
+func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
+	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.device.Pool.Base.Name,
+		Key: o.Key, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	return s.ListenAndServe(ctx, o.Addr, o.Ready)
+}
