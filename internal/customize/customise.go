@@ -5,7 +5,11 @@ package customize
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"crayon/internal/device"
@@ -25,23 +29,32 @@ const most = 4096
 // Customisation is a user's own LLM, as stored: a small JSON file that names
 // the pool whose adapters its weights mix.
 type Customisation struct {
-	Version  int        `json:"version"`
-	Name     string     `json:"name"`
-	Created  time.Time  `json:"created"`
-	Strategy string     `json:"strategy"` // how the weights came about: "blend", or "set" by hand
-	Pool     string     `json:"pool"`     // sha256 of the pool's file
-	Lineage  string     `json:"lineage"`  // fingerprint of the base model
-	Model    string     `json:"model"`    // the base model's name
-	Weights  []Weight   `json:"weights"`  // every blended adapter's, before the small ones were left out
-	Kept     []Weight   `json:"kept"`     // those that run, rescaled to the same sum
-	Shared   float32    `json:"shared"`   // weight of the shared adapter
-	Labels   []string   `json:"labels,omitempty"`
-	Examples []Example  `json:"examples"`
-	Scope    Scope      `json:"scope"`
-	Residual float64    `json:"residual"` // what leaving small adapters out changes, relative (Frobenius)
-	Took     float64    `json:"seconds"`  // to make it, the model being open
-	Proof    *Proof     `json:"proof,omitempty"`
-	rowOf    *[]float32 // the stacked row, once bound to a device
+	Version  int       `json:"version"`
+	Name     string    `json:"name"`
+	Created  time.Time `json:"created"`
+	Strategy string    `json:"strategy"` // how the weights came about: "blend", or "set" by hand
+	Pool     string    `json:"pool"`     // sha256 of the pool's file
+	Lineage  string    `json:"lineage"`  // fingerprint of the base model
+	Model    string    `json:"model"`    // the base model's name
+	Weights  []Weight  `json:"weights"`  // every blended adapter's, before the small ones were left out
+	Kept     []Weight  `json:"kept"`     // those that run, rescaled to the same sum
+	Keep     int       `json:"keep"`     // how many of the largest were to be kept; 0: all
+	Shared   float32   `json:"shared"`   // weight of the shared adapter
+	Labels   []string  `json:"labels,omitempty"`
+	Inferred bool      `json:"labels_inferred,omitempty"` // Labels are the examples' own answers
+	Examples []Example `json:"examples"`
+	Scope    Scope     `json:"scope"`
+	Residual float64   `json:"residual"` // what leaving small adapters out changes, relative (Frobenius)
+	Took     float64   `json:"seconds"`  // to make it, the model being open
+	Proof    *Proof    `json:"proof,omitempty"`
+	bound    *binding  // shared by copies
+}
+
+// binding remembers the device a customisation was last bound to.
+type binding struct {
+	mu     sync.Mutex
+	device *device.Device
+	row    []float32
 }
 
 // Weight is one adapter's share.
@@ -55,7 +68,7 @@ type Example struct {
 	Question  string    `json:"question"`
 	Answer    string    `json:"answer,omitempty"`
 	Context   string    `json:"context,omitempty"`
-	Choices   []string  `json:"choices,omitempty"`
+	Choices   []string  `json:"choices,omitempty"` // the row's own; none in a label task
 	Labelled  bool      `json:"labelled"`
 	Direction []float32 `json:"direction"` // unit vector; see pool.Feature
 }
@@ -82,8 +95,13 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 	}
 	c := &Customisation{
 		Version: Version, Name: name, Created: start.UTC().Truncate(time.Second), Strategy: "blend", Shared: 1,
-		Pool: d.Pool.Digest(), Lineage: d.Lineage, Model: d.Pool.Base.Name, Labels: set.Labels,
+		Pool: d.Pool.Digest(), Lineage: d.Lineage, Model: d.Pool.Base.Name, Labels: set.Labels, Inferred: set.Inferred,
+		Keep: opt.Keep, bound: new(binding),
 	}
+	if c.Keep == 0 {
+		c.Keep = d.Pool.Keep
+	}
+	c.Keep = max(c.Keep, 0)
 	directions := make([][]float32, len(set.Examples))
 	for i, e := range set.Examples {
 		dir, err := d.Direction(ctx, e.Question)
@@ -91,14 +109,14 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 			return nil, &fault.Error{Op: "customize", Path: fmt.Sprintf("%s:%d", set.Source, e.Line), Err: err}
 		}
 		directions[i] = dir
-		c.Examples = append(c.Examples, Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: dir})
-	}
-	keep := opt.Keep
-	if keep == 0 {
-		keep = d.Pool.Keep
+		row := Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: dir}
+		if len(set.Labels) > 0 {
+			row.Choices = nil
+		}
+		c.Examples = append(c.Examples, row)
 	}
 	full := blend(d.Pool, directions)
-	kept := pool.KeepTop(full, keep)
+	kept := pool.KeepTop(full, c.Keep)
 	c.Weights, c.Kept = named(d.Pool, full), named(d.Pool, kept)
 	c.Scope = scopeOf(d.Pool, directions)
 	c.Residual = residual(d, full, kept)
@@ -143,10 +161,16 @@ const (
 )
 
 // Bind checks that the customisation belongs to the device's pool and does
-// something there, and returns its stacked row.
+// something there, and returns its stacked row. Safe for concurrent use.
 func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, error) {
-	if c.rowOf != nil {
-		return *c.rowOf, nil
+	b := c.bound
+	if b == nil {
+		b = new(binding)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.device == d {
+		return b.row, nil
 	}
 	members, err := c.Members(d.Pool)
 	if err != nil {
@@ -161,11 +185,11 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	if err != nil {
 		return nil, err
 	}
-	if effect < leastEffect {
+	if !(effect >= leastEffect) || math.IsInf(effect, 0) {
 		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
-			Err: fmt.Errorf("it changes nothing on this model (probe moved by %.2g)", effect), Hint: "crayon pool verify"}
+			Err: fmt.Errorf("it changes nothing on this model, or breaks it (probe moved by %.2g)", effect), Hint: "crayon pool verify"}
 	}
-	c.rowOf = &row
+	b.device, b.row = d, row
 	return row, nil
 }
 
@@ -180,11 +204,20 @@ func (c *Customisation) Members(p *pool.Pool) ([]float32, error) {
 		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
 			Err: fmt.Errorf("it was made from another pool (%.12s, this is %.12s)", c.Pool, p.Digest()), Hint: "crayon customize " + c.Name + " -f EXAMPLES"}
 	}
+	for i, e := range c.Examples {
+		if len(e.Direction) != len(p.Feature.Mean) {
+			return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
+				Err: fmt.Errorf("example %d: direction of %d values, the pool's have %d", i+1, len(e.Direction), len(p.Feature.Mean)), Hint: "crayon rm " + c.Name}
+		}
+	}
 	return MembersOf(p, c.Kept, c.Shared)
 }
 
 // MembersOf spreads named weights over a pool's members.
 func MembersOf(p *pool.Pool, kept []Weight, shared float32) ([]float32, error) {
+	if !usable(shared) {
+		return nil, &fault.Error{Op: "load customisation", Exit: fault.ExitVerify, Err: fmt.Errorf("the shared adapter's weight of %g is beyond ±%d", shared, maxWeight)}
+	}
 	w := make([]float32, len(p.Members))
 	index := map[string]int{}
 	for i, m := range p.Members {
@@ -195,7 +228,7 @@ func MembersOf(p *pool.Pool, kept []Weight, shared float32) ([]float32, error) {
 	}
 	for _, k := range kept {
 		i, ok := index[k.Adapter]
-		if !ok || p.Members[i].Shared || k.Weight != k.Weight || k.Weight < -maxWeight || k.Weight > maxWeight {
+		if !ok || p.Members[i].Shared || !usable(k.Weight) {
 			return nil, &fault.Error{Op: "load customisation", Path: k.Adapter, Exit: fault.ExitVerify, Err: fmt.Errorf("no blended adapter of the pool, or a weight beyond ±%d", maxWeight)}
 		}
 		w[i] = k.Weight
@@ -203,7 +236,10 @@ func MembersOf(p *pool.Pool, kept []Weight, shared float32) ([]float32, error) {
 	return w, nil
 }
 
+// maxWeight bounds a weight set by hand.
 const maxWeight = 16
+
+func usable(w float32) bool { return w >= -maxWeight && w <= maxWeight }
 
 // residual is how far the kept blend is from the whole one.
 func residual(d *device.Device, full, kept []float32) float64 {
@@ -246,14 +282,36 @@ func Unmarshal(name string, data []byte) (*Customisation, error) {
 	if c.Version != Version {
 		return nil, bad(fmt.Errorf("version %d, this program reads version %d", c.Version, Version))
 	}
-	if len(c.Kept) == 0 || c.Pool == "" || len(c.Examples) > most {
-		return nil, bad(fmt.Errorf("no weights, no pool, or too many examples"))
+	if err := c.check(); err != nil {
+		return nil, bad(err)
+	}
+	c.Name, c.bound = name, new(binding)
+	return c, nil
+}
+
+// check reports what no customisation can have; what depends on the pool is
+// checked by Members.
+func (c *Customisation) check() error {
+	switch {
+	case c.Pool == "":
+		return errors.New("it names no pool")
+	case len(c.Kept) == 0 || len(c.Kept) > most || len(c.Weights) > most:
+		return errors.New("it has no weights, or too many")
+	case len(c.Examples) > most || len(c.Labels) > most:
+		return fmt.Errorf("more than %d examples or labels", most)
+	case len(c.Labels) == 1 || slices.Contains(c.Labels, ""):
+		return errors.New("a single label, or an empty one")
+	case c.Keep < 0:
+		return errors.New("keep is negative")
 	}
 	for i, e := range c.Examples {
-		if len(e.Direction) != len(c.Examples[0].Direction) {
-			return nil, bad(fmt.Errorf("example %d: direction of %d values", i+1, len(e.Direction)))
+		var square float64
+		for _, x := range e.Direction {
+			square += float64(x) * float64(x)
+		}
+		if len(e.Direction) != len(c.Examples[0].Direction) || square > 1.01 {
+			return fmt.Errorf("example %d: direction of %d values and length %.3g", i+1, len(e.Direction), math.Sqrt(square))
 		}
 	}
-	c.Name = name
-	return c, nil
+	return nil
 }

@@ -66,6 +66,9 @@ type fold struct {
 // Prove scores the customisation's strategies by leave-one-out. progress may be nil.
 func Prove(ctx context.Context, d *device.Device, c *Customisation, progress func(done, total int)) (*Proof, error) {
 	start := time.Now()
+	if _, err := c.Members(d.Pool); err != nil {
+		return nil, err
+	}
 	folds := c.folds(d.Pool)
 	if len(folds) < leastRows {
 		return nil, &fault.Error{Op: "prove", Path: c.Name, Exit: fault.ExitUsage,
@@ -131,7 +134,6 @@ func (c *Customisation) questions(d *device.Device, f fold) ([]device.Question, 
 // folds leaves out each labelled row in turn. Nothing in a fold but the row's
 // own question depends on the row left out.
 func (c *Customisation) folds(p *pool.Pool) []fold {
-	keep := len(c.Kept)
 	var out []fold
 	for i, e := range c.Examples {
 		if !e.Labelled {
@@ -150,9 +152,7 @@ func (c *Customisation) folds(p *pool.Pool) []fold {
 		if len(directions) == 0 {
 			continue
 		}
-		if len(c.Labels) > 0 {
-			f.labels = examples.Labels(rest)
-		}
+		f.labels = c.labelsOf(rest)
 		switch {
 		case len(f.labels) > 0:
 			f.candidates = f.labels
@@ -174,11 +174,41 @@ func (c *Customisation) folds(p *pool.Pool) []fold {
 			continue
 		}
 		f.gold = slices.Index(f.candidates, e.Answer)
-		f.members = p.All(pool.KeepTop(blend(p, directions), keep), c.Shared)
+		f.members = p.All(pool.KeepTop(blend(p, directions), c.Keep), c.Shared)
 		f.shots = c.nearest(i)
 		out = append(out, f)
 	}
 	return out
+}
+
+// labelsOf is the label list that a fold's rows make, nil if they make none.
+// Whether inferred labels make it a label task must not hang on the row left
+// out: it is one if some answer of that row would make it one.
+func (c *Customisation) labelsOf(rest []examples.Example) []string {
+	if len(c.Labels) > 0 && !c.Inferred {
+		return c.Labels
+	}
+	var answers []string
+	fresh := "?"
+	for _, e := range rest {
+		if e.Choices != nil {
+			return nil
+		}
+		if e.Labelled {
+			answers = append(answers, e.Answer)
+			fresh += e.Answer
+		}
+	}
+	if len(answers) == 0 {
+		return nil
+	}
+	for _, answer := range []string{answers[0], fresh} {
+		if examples.Labels(append(slices.Clip(rest), examples.Example{Answer: answer, Labelled: true})) != nil {
+			slices.Sort(answers)
+			return slices.Compact(answers)
+		}
+	}
+	return nil
 }
 
 // maxFree bounds the choices of a row with a free answer.
@@ -231,6 +261,10 @@ func compare(rival string, ours, theirs []bool) Comparison {
 	}
 	n, decided := float64(len(ours)), c.Wins+c.Losses
 	c.P = tail(c.Wins, decided)
+	if decided == 0 {
+		c.Verdict = NotShown
+		return c
+	}
 	// Among rows that differ, wins are binomial; Clopper and Pearson (1934)
 	// bound their share, and with it the difference in accuracy.
 	lo, hi := clopperPearson(c.Wins, decided)

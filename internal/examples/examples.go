@@ -39,6 +39,7 @@ type Example struct {
 type Set struct {
 	Examples   []Example
 	Labels     []string // the label set, sorted; nil when it is not a label task
+	Inferred   bool     // Labels are the answers found in the rows: another row could add one
 	Source     string   // the file's path, "stdin" for standard input
 	Duplicates int      // rows left out because an earlier one is the same
 }

@@ -62,6 +62,27 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// Labels are inferred only where they are the rows' own answers.
+func TestInferredLabels(t *testing.T) {
+	answers := "question,answer\na,x\nb,x\nc,y\nd,y\ne,z\nf,z\n"
+	for name, c := range map[string]struct {
+		text   string
+		labels []string
+		want   bool
+	}{
+		"from answers": {answers, nil, true},
+		"named":        {answers, []string{"x", "y", "z"}, false},
+		"from choices": {"question,answer,choices\na,x,x|y\nb,y,x|y\n", nil, false},
+		"none":         {"question,answer\na,x\nb,y\n", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set, err := Parse("a.csv", strings.NewReader(c.text), Options{Labels: c.labels})
+			require.NoError(t, err)
+			require.Equal(t, c.want, set.Inferred)
+		})
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, where, why, hint string }{
 		"empty":            {"a.csv", " \n\n", "a.csv:", "empty", "--template"},

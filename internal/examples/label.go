@@ -52,12 +52,13 @@ func Labels(ex []Example) []string {
 // label finds or checks the label set and gives it to every row.
 func (p *reader) label(set *Set, opt Options) error {
 	set.Labels = Labels(set.Examples)
+	set.Inferred = set.Labels != nil && set.Examples[0].Choices == nil
 	if opt.Labels != nil {
 		labels, err := p.given(opt.Labels)
 		if err != nil {
 			return err
 		}
-		set.Labels = labels
+		set.Labels, set.Inferred = labels, false
 	}
 	if set.Labels == nil {
 		return nil
