@@ -65,13 +65,18 @@ func (s *Subject) prepare() (err error) {
 	if s.Config, err = arch.FromGGUF(s.File); err != nil {
 		return err
 	}
-	if s.Tokenizer, err = tokenizer.FromGGUF(s.File); err != nil {
-		return err
-	}
-	if s.Texts, err = Texts(s.Tokenizer); err != nil {
+	if err = s.prepareTexts(); err != nil {
 		return err
 	}
 	s.Weights, err = reference.Load(s.File, s.Config)
+	return err
+}
+
+func (s *Subject) prepareTexts() (err error) {
+	if s.Tokenizer, err = tokenizer.FromGGUF(s.File); err != nil {
+		return err
+	}
+	s.Texts, err = Texts(s.Tokenizer)
 	return err
 }
 

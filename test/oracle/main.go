@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"crayon/internal/fault"
 	"crayon/internal/oracle"
@@ -18,7 +19,7 @@ import (
 func main() {
 	threads := flag.Int("threads", 0, "worker threads; 0 is one a core")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	last, err := oracle.Report(ctx, os.Stdout, *threads, nil)
 	if err != nil {

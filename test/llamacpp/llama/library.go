@@ -15,37 +15,33 @@ import (
 
 // api holds the bound functions.
 type api struct {
-	backendInit   func()
-	loadBackends  func(dir string)
-	version       func() string
-	systemInfo    func() string
-	logSet        func(callback, data uintptr)
-	modelDefault  func() modelParams
-	ctxDefault    func() contextParams
-	quantDefault  func() quantizeParams
-	loadModel     func(path string, p modelParams) uintptr
-	freeModel     func(model uintptr)
-	initContext   func(model uintptr, p contextParams) uintptr
-	freeContext   func(ctx uintptr)
-	vocab         func(model uintptr) uintptr
-	vocabSize     func(vocab uintptr) int32
-	tokenize      func(vocab uintptr, text string, textLen int32, tokens *int32, max int32, special, parse bool) int32
-	batchInit     func(tokens, embd, seqs int32) batchStruct
-	batchFree     func(b batchStruct)
-	decode        func(ctx uintptr, b batchStruct) int32
-	logits        func(ctx uintptr, i int32) *float32
-	memory        func(ctx uintptr) uintptr
-	memoryClear   func(mem uintptr, data bool)
-	seqRemove     func(mem uintptr, seq, from, to int32) bool
-	seqCopy       func(mem uintptr, from, to, first, end int32)
-	adapterInit   func(model uintptr, path string) uintptr
-	adapterFree   func(adapter uintptr)
-	setAdapters   func(ctx uintptr, adapters *uintptr, n uint64, scales *float32) int32
-	quantize      func(in, out string, p *quantizeParams) uint32
-	deviceCount   func() uint64
-	device        func(i uint64) uintptr
-	deviceName    func(dev uintptr) string
-	deviceDetails func(dev uintptr) string
+	backendInit  func()
+	loadBackends func(dir string)
+	version      func() string
+	systemInfo   func() string
+	logSet       func(callback, data uintptr)
+	modelDefault func() modelParams
+	ctxDefault   func() contextParams
+	quantDefault func() quantizeParams
+	loadModel    func(path string, p modelParams) uintptr
+	freeModel    func(model uintptr)
+	initContext  func(model uintptr, p contextParams) uintptr
+	freeContext  func(ctx uintptr)
+	vocab        func(model uintptr) uintptr
+	vocabSize    func(vocab uintptr) int32
+	tokenize     func(vocab uintptr, text string, textLen int32, tokens *int32, max int32, special, parse bool) int32
+	batchInit    func(tokens, embd, seqs int32) batchStruct
+	batchFree    func(b batchStruct)
+	decode       func(ctx uintptr, b batchStruct) int32
+	logits       func(ctx uintptr, i int32) *float32
+	memory       func(ctx uintptr) uintptr
+	memoryClear  func(mem uintptr, data bool)
+	seqRemove    func(mem uintptr, seq, from, to int32) bool
+	seqCopy      func(mem uintptr, from, to, first, end int32)
+	adapterInit  func(model uintptr, path string) uintptr
+	adapterFree  func(adapter uintptr)
+	setAdapters  func(ctx uintptr, adapters *uintptr, n uint64, scales *float32) int32
+	quantize     func(in, out string, p *quantizeParams) uint32
 }
 
 // Library is llama.cpp loaded into this process. A process has at most one,
@@ -98,7 +94,7 @@ func Open(dir string) (*Library, error) {
 			return nil, bad(err, "")
 		}
 	}
-	base, ggml, llama := handles[0], handles[1], handles[2]
+	ggml, llama := handles[1], handles[2]
 	lib := &Library{dir: dir}
 	for _, f := range []struct {
 		handle uintptr
@@ -132,10 +128,6 @@ func Open(dir string) (*Library, error) {
 		{llama, &lib.adapterFree, "llama_adapter_lora_free"},
 		{llama, &lib.setAdapters, "llama_set_adapters_lora"},
 		{llama, &lib.quantize, "llama_model_quantize"},
-		{ggml, &lib.deviceCount, "ggml_backend_dev_count"},
-		{ggml, &lib.device, "ggml_backend_dev_get"},
-		{base, &lib.deviceName, "ggml_backend_dev_name"},
-		{base, &lib.deviceDetails, "ggml_backend_dev_description"},
 	} {
 		if _, err := purego.Dlsym(f.handle, f.symbol); err != nil {
 			return nil, bad(fmt.Errorf("no symbol %s: %w", f.symbol, err), "")
@@ -157,16 +149,6 @@ func (l *Library) Version() string { return l.version() }
 
 // SystemInfo is llama.cpp's line on the instruction sets in use.
 func (l *Library) SystemInfo() string { return strings.TrimSpace(l.systemInfo()) }
-
-// Devices names the compute devices, such as "CPU: AMD EPYC".
-func (l *Library) Devices() []string {
-	var names []string
-	for i := range l.deviceCount() {
-		d := l.device(i)
-		names = append(names, l.deviceName(d)+": "+l.deviceDetails(d))
-	}
-	return names
-}
 
 // keepMessage is the log callback; it must not panic and returns nothing of use.
 func keepMessage(level int32, text *byte, _ uintptr) uintptr {

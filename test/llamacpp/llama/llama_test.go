@@ -29,7 +29,7 @@ func open(t *testing.T) *llama.Library {
 func load(t *testing.T) *llama.Model {
 	t.Helper()
 	lib := open(t)
-	m, err := lib.Load(testmodel.Path(t), llama.ModelOptions{})
+	m, err := lib.Load(testmodel.Path(t))
 	require.NoError(t, err)
 	t.Cleanup(m.Close)
 	return m
@@ -115,7 +115,7 @@ func TestRefusals(t *testing.T) {
 	lib := open(t)
 	junk := filepath.Join(t.TempDir(), "junk.gguf")
 	require.NoError(t, os.WriteFile(junk, []byte("not a model"), 0o644))
-	_, err := lib.Load(junk, llama.ModelOptions{})
+	_, err := lib.Load(junk)
 	require.ErrorContains(t, err, "junk.gguf")
 	require.Error(t, lib.Quantize(junk, junk+".out", llama.FileQ4_0, 1))
 	_, err = llama.Open(t.TempDir())

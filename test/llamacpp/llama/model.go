@@ -14,17 +14,11 @@ type Model struct {
 	path   string
 }
 
-// ModelOptions are the choices at load. The zero value is llama.cpp's default
-// on a CPU, which repacks weights into its faster layouts.
-type ModelOptions struct {
-	NoRepack bool // keep the weights as the file has them
-}
-
-// Load opens a model file.
-func (l *Library) Load(path string, o ModelOptions) (*Model, error) {
+// Load opens a model file with llama.cpp's defaults for a CPU, which repack
+// weights into its faster layouts.
+func (l *Library) Load(path string) (*Model, error) {
 	p := l.modelDefault()
 	p.nGPULayers = 0
-	p.useExtraBuffers = !o.NoRepack
 	h := l.loadModel(path, p)
 	if h == 0 {
 		return nil, &fault.Error{Op: "load model into llama.cpp", Path: path, Err: reason("refused")}
@@ -80,14 +74,8 @@ func (a *Adapter) Close() {
 // FileType is llama.cpp's number for the type of most tensors of a file.
 type FileType int32
 
-// The file types that the checks use (enum llama_ftype).
-const (
-	FileF32  FileType = 0
-	FileF16  FileType = 1
-	FileQ4_0 FileType = 2
-	FileQ4_1 FileType = 3
-	FileQ8_0 FileType = 7
-)
+// FileQ4_0 is the type that llama.cpp runs fastest on most CPUs.
+const FileQ4_0 FileType = 2
 
 // Quantize rewrites the model file in as out with most tensors of type t, as
 // llama.cpp's own tool does; from an already quantised file too.

@@ -64,7 +64,6 @@ type quantizeParams struct {
 const (
 	flashOff  = 0
 	typeF32   = 0
-	typeF16   = 1
 	logError  = 4
 	sizeGuard = 1024 // more than any of the structs
 )

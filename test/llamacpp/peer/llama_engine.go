@@ -19,7 +19,7 @@ func openLlama(s Setup) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := lib.Load(s.Model, llama.ModelOptions{})
+	m, err := lib.Load(s.Model)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"crayon/internal/fault"
 	"crayon/internal/oracle"
@@ -28,7 +29,7 @@ const maxKL = 1e-5
 func main() {
 	threads := flag.Int("threads", 0, "worker threads; 0 is one a core")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	last, err := run(ctx, os.Stdout, *threads)
 	if err != nil {
@@ -53,9 +54,6 @@ func run(ctx context.Context, w io.Writer, threads int) (string, error) {
 		return "", err
 	}
 	return oracle.Report(ctx, w, threads, func(alias string, s *oracle.Subject) error {
-		if alias != oracle.Models[0] {
-			return nil
-		}
 		f, err := reference(ctx, lib, s)
 		if err != nil {
 			return err
@@ -80,7 +78,7 @@ func reference(ctx context.Context, lib *llama.Library, s *oracle.Subject) (orac
 	if err := retype.Float32(s.Path, path); err != nil {
 		return oracle.Figures{}, err
 	}
-	m, err := lib.Load(path, llama.ModelOptions{})
+	m, err := lib.Load(path)
 	if err != nil {
 		return oracle.Figures{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"crayon/internal/fault"
 	"crayon/test/llamacpp/fetch"
@@ -42,7 +43,7 @@ func main() {
 	if *rows == "all" {
 		picked = slices.Clone(names)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	exit(run(ctx, *out, peer.Options{Rows: picked, Threads: *threads, Repeats: *repeats, Log: os.Stderr}))
 }
