@@ -32,7 +32,7 @@ const (
 	headerTime  = 10 * time.Second
 	idleTime    = 2 * time.Minute
 	maxHeader   = 64 << 10
-	defaultAddr = "127.0.0.1:8080"
+	defaultAddr = "127.0.0.1:8321"
 )
 
 // Options of New.
@@ -148,7 +148,7 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string, ready func(add
 	}
 	if a.wide && s.opt.Key == "" {
 		return &fault.Error{Op: "listen", Path: addr, Err: errors.New("other machines could ask, and no key is set"),
-			Hint: "set a key, or `crayon serve --addr " + net.JoinHostPort("127.0.0.1", a.port) + "`", Exit: fault.ExitUsage}
+			Hint: "export CRAYON_SERVE_KEY=..., or `crayon serve --addr " + net.JoinHostPort("127.0.0.1", a.port) + "`", Exit: fault.ExitUsage}
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(a.host, a.port))
