@@ -119,20 +119,37 @@ func (d *Device) Row(members []float32) []float32 {
 // Direction is the feature of a question, centred and of unit length: what
 // indicators and other questions are compared with.
 func (d *Device) Direction(ctx context.Context, question string) ([]float32, error) {
-	raw, err := RawFeature(ctx, d.Model, d.Tokenizer, d.Pool.Feature, question)
+	all, err := d.Directions(ctx, []string{question})
 	if err != nil {
 		return nil, err
 	}
-	return d.Pool.Direction(raw)
+	return all[0], nil
 }
 
-// RawFeature is a question's feature before centring.
-func RawFeature(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f pool.Feature, question string) ([]float32, error) {
-	ids := t.Encode(question)
-	if len(ids) == 0 {
-		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("the question is empty"), Exit: fault.ExitUsage}
+// Directions are several questions' features, computed together.
+func (d *Device) Directions(ctx context.Context, questions []string) ([][]float32, error) {
+	out, err := RawFeatures(ctx, d.Model, d.Tokenizer, d.Pool.Feature, questions)
+	if err != nil {
+		return nil, err
 	}
-	return m.Feature(ctx, f.Layer, ids[:min(len(ids), f.MaxTokens)])
+	for i := range out {
+		if out[i], err = d.Pool.Direction(out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// RawFeatures are questions' features before centring.
+func RawFeatures(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f pool.Feature, questions []string) ([][]float32, error) {
+	ids := make([][]int32, len(questions))
+	for i, q := range questions {
+		if ids[i] = t.Encode(q); len(ids[i]) == 0 {
+			return nil, &fault.Error{Op: "feature", Path: fmt.Sprintf("question %d", i+1), Err: fmt.Errorf("the question is empty"), Exit: fault.ExitUsage}
+		}
+		ids[i] = ids[i][:min(len(ids[i]), f.MaxTokens)]
+	}
+	return m.Features(ctx, f.Layer, ids)
 }
 
 // Question is a prompt with the answers to choose from.

@@ -229,10 +229,16 @@ type stopper struct {
 // add takes new text and returns what is settled, and whether a stop string came.
 func (s *stopper) add(text string) (string, bool) {
 	s.held += text
-	at := -1
+	// The stop string that is whole first, and of those the longest, however the
+	// text was cut into tokens.
+	at, end := -1, 0
 	for _, stop := range s.stops {
-		if i := strings.Index(s.held, stop); stop != "" && i >= 0 && (at < 0 || i < at) {
-			at = i
+		i := strings.Index(s.held, stop)
+		if stop == "" || i < 0 {
+			continue
+		}
+		if e := i + len(stop); at < 0 || e < end || e == end && i < at {
+			at, end = i, e
 		}
 	}
 	if at >= 0 {
