@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const exitStatus = `
 EXIT STATUS
   0  done
   1  it failed
-  2  wrong use: arguments, flags, configuration, example files
+  2  wrong use: arguments, flags, configuration
   3  verification failed: a digest, a fingerprint, a pool or customisation that does not fit
   4  refused: a budget or a policy such as --local-only said no
 `
@@ -82,8 +83,11 @@ func flagHint(cmd *cobra.Command, err error) string {
 		return help
 	}
 	var names []string
-	cmd.Flags().VisitAll(func(f *flag) { names = append(names, f.Name) })
-	return nearest(name, names, cmd.CommandPath()+" --", help)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	for i := range names {
+		names[i] = "--" + names[i]
+	}
+	return nearest("--"+name, names, cmd.CommandPath(), help)
 }
 
 // args checks the number of a command's arguments, named for the message.

@@ -15,8 +15,6 @@ import (
 	"crayon/internal/route"
 )
 
-type flag = pflag.Flag
-
 // settingFlags gives a command flags for settings, by their keys. A flag that
 // is given goes before CRAYON_* variables, crayon.yaml and the default.
 func settingFlags(f *pflag.FlagSet, keys ...string) {
@@ -41,7 +39,7 @@ func (a *app) settings() (*config.Settings, error) {
 		return a.set, nil
 	}
 	given := map[string]string{}
-	a.cmd.Flags().Visit(func(f *flag) {
+	a.cmd.Flags().Visit(func(f *pflag.Flag) {
 		for _, k := range config.Keys() {
 			if k.Flag() == f.Name {
 				given[f.Name] = f.Value.String()

@@ -73,7 +73,11 @@ func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
 		fmt.Fprintf(w, "pool       made from another pool (%.12s, this is %.12s): crayon customize %s -f EXAMPLES makes it anew\n", s.Pool, p.Digest(), s.Name)
 	}
 	view.Blend(w, a.style(), p, s.custom)
-	fmt.Fprintf(w, "scope      a query stays on the device from %.3f (mean similarity to the nearest examples)\n", s.Scope["user"])
+	if from := s.Scope["user"]; from > -1 {
+		fmt.Fprintf(w, "scope      a query stays on the device from %.3f on (mean similarity to the nearest examples)\n", from)
+	} else {
+		fmt.Fprintln(w, "scope      not set: too few examples to tell what is out of it")
+	}
 	if s.Proof != nil {
 		view.Proof(w, a.style(), s.Proof)
 	} else {
