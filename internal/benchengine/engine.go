@@ -81,6 +81,9 @@ func (e *Engine) Score(ctx context.Context, req bench.Request, done func(int)) (
 	switch req.Mode {
 	case bench.ModeBase:
 	case bench.ModeSingle:
+		if e.single == nil {
+			return nil, fmt.Errorf("the pool has no baseline %q", pooltrain.SingleName)
+		}
 		side, row = e.single, e.row
 	case bench.ModeUniform:
 		n := len(e.d.Pool.Blended())
@@ -90,7 +93,10 @@ func (e *Engine) Score(ctx context.Context, req bench.Request, done func(int)) (
 		}
 		row = e.d.Row(e.d.Pool.All(w, 1))
 	case bench.ModeBlend:
-		row = req.Custom.([]float32)
+		var ok bool
+		if row, ok = req.Custom.([]float32); !ok {
+			return nil, fmt.Errorf("mode %q needs a customisation", req.Mode)
+		}
 	default:
 		return nil, fmt.Errorf("mode %q is unknown", req.Mode)
 	}
@@ -111,10 +117,14 @@ func (e *Engine) Score(ctx context.Context, req bench.Request, done func(int)) (
 			if len(shots) > 0 {
 				limit = maxShots
 			}
-			asks[i] = model.Ask{Prefix: task.Cut(prompt, limit), Row: row}
+			asks[i] = model.Ask{Row: row}
+			longest := 0
 			for _, c := range r.Choices {
-				asks[i].Answers = append(asks[i].Answers, e.d.Form.Answer(c))
+				answer := e.d.Form.Answer(c)
+				asks[i].Answers = append(asks[i].Answers, answer)
+				longest = max(longest, len(answer))
 			}
+			asks[i].Prefix = task.Cut(prompt, min(limit, e.d.Model.Config.Context-longest))
 		}
 		lps, err := e.d.Model.LogProbs(ctx, side, asks)
 		if err != nil {
