@@ -21,7 +21,7 @@ const (
 
 // Header is the decision as response headers. Signals that were not measured
 // and thresholds that are off are left out; x-crayon-degraded is there only
-// when true. The threshold header has the form "scope=0.412 confidence=0.300".
+// when true. The threshold header has the form "scope=0.4120 confidence=0.3000".
 func (d Decision) Header() http.Header {
 	h := http.Header{}
 	h.Set(HeaderRoute, string(d.Route))
@@ -73,7 +73,7 @@ func (d Decision) rows() []row {
 	}
 }
 
-// Short is the decision in a line: "device (in-scope; scope 0.71 >= 0.55)".
+// Short is the decision in a line: "device (in-scope; scope 0.710 >= 0.550)".
 func (d Decision) Short() string {
 	var parts []string
 	for _, r := range d.rows() {
@@ -194,7 +194,7 @@ func number(x float32) *float64 {
 }
 
 func decimal(x float32) string { return strconv.FormatFloat(float64(x), 'f', 4, 32) }
-func short(x float32) string   { return strconv.FormatFloat(float64(x), 'f', 2, 32) }
+func short(x float32) string   { return strconv.FormatFloat(float64(x), 'f', 3, 32) }
 
 func dash(x float32) string {
 	if !finite(x) {

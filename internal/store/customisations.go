@@ -135,8 +135,8 @@ func (c *Customisations) Rename(from, to string) error {
 		if err := c.clash(to, from); err != nil {
 			return err
 		}
-		// The versions go first: if the second step fails they are still
-		// found by nobody's name but lost to nobody.
+		// The versions go first, and back if the second step fails: a name
+		// is never without its history.
 		moved, err := c.moveVersions(from, to)
 		if err == nil {
 			err = Rename(c.Path(from), c.Path(to))

@@ -82,8 +82,9 @@ func clip(s string) string {
 }
 
 // Nearest is the one of names that name was most likely meant to be, or ""
-// when none is near: at most a third of its letters, and at least one, may
-// differ. Case is no difference. Of equals the first wins.
+// when none is near: at most a third of its letters may differ, but always one,
+// and two (a swap) from four letters on. Case is no difference. Of equals the
+// first wins.
 func Nearest(name string, names []string) string {
 	best, least := "", 0
 	lower := strings.ToLower(clip(name))
@@ -93,7 +94,8 @@ func Nearest(name string, names []string) string {
 			best, least = n, d
 		}
 	}
-	if best == "" || least > max(1, max(utf8.RuneCountInString(lower), utf8.RuneCountInString(best))/3) {
+	n := max(utf8.RuneCountInString(lower), utf8.RuneCountInString(best))
+	if best == "" || least > max(n/3, min(2, n/2), 1) {
 		return ""
 	}
 	return best
