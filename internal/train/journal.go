@@ -28,6 +28,18 @@ type record struct {
 	Speed        float64  `json:"tokens_per_second"`
 }
 
+// progress is the state that the record tells, of a run of the given steps.
+func (r record) progress(steps int) Progress {
+	p := Progress{
+		Step: r.Step, Steps: steps, Loss: r.Loss, RankAccuracy: math.NaN(), GradNorm: r.GradNorm, LearningRate: r.LearningRate,
+		Tokens: r.Tokens, Examples: r.Examples, TokensPerSecond: r.Speed,
+	}
+	if r.RankAccuracy != nil {
+		p.RankAccuracy = *r.RankAccuracy
+	}
+	return p
+}
+
 // journal is the log of a run, in memory and, if it has a file, there.
 type journal struct {
 	path    string

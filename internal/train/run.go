@@ -76,6 +76,9 @@ type run struct {
 
 func (r *run) train(ctx context.Context) error {
 	c, s := r.config, r.state
+	if n := len(r.log.records); s.step == len(r.steps) && n == s.step && c.Progress != nil {
+		c.Progress(r.log.records[n-1].progress(n)) // all was done before: say so
+	}
 	began, saved := time.Now(), time.Now()
 	left, done := 0, 0 // tokens
 	for _, x := range r.steps[s.step:] {
