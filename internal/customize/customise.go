@@ -102,14 +102,19 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		c.Keep = d.Pool.Keep
 	}
 	c.Keep = max(c.Keep, 0)
-	directions := make([][]float32, len(set.Examples))
+	questions := make([]string, len(set.Examples))
 	for i, e := range set.Examples {
-		dir, err := d.Direction(ctx, e.Question)
-		if err != nil {
-			return nil, &fault.Error{Op: "customize", Path: fmt.Sprintf("%s:%d", set.Source, e.Line), Err: err}
+		if questions[i] = e.Question; e.Question == "" {
+			return nil, &fault.Error{Op: "customize", Path: fmt.Sprintf("%s:%d", set.Source, e.Line), Exit: fault.ExitUsage,
+				Err: errors.New("the question is empty"), Hint: "write the question, or leave the row out"}
 		}
-		directions[i] = dir
-		row := Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: dir}
+	}
+	directions, err := d.Directions(ctx, questions)
+	if err != nil {
+		return nil, &fault.Error{Op: "customize", Path: set.Source, Err: err}
+	}
+	for i, e := range set.Examples {
+		row := Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: directions[i]}
 		if len(set.Labels) > 0 {
 			row.Choices = nil
 		}

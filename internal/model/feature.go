@@ -9,34 +9,80 @@ import (
 	"crayon/internal/kernel"
 )
 
-// Feature is the mean over tokens of a layer's activation, before centring
-// (Dim or Heads*HeadDim values). Layer 0 is "q1": the first layer's query
-// projection of the normed embeddings, a table look-up and one product. Layer
-// l > 0 is "hl": the residual stream after layer l of the bare base model.
+// Feature is Features of one text.
 func (m *Model) Feature(ctx context.Context, layer int, tokens []int32) ([]float32, error) {
-	c := m.Config
-	if len(tokens) == 0 || layer < 0 || layer > c.Layers {
-		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("no tokens, or layer %d not in 0..%d", layer, c.Layers)}
+	all, err := m.Features(ctx, layer, [][]int32{tokens})
+	if err != nil {
+		return nil, err
 	}
-	mean := make([]float32, c.Dim)
-	if layer > 0 {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		err := m.run(ctx, nil, []Input{{Cache: m.NewCache(len(tokens)), Tokens: tokens}}, layer, func(rows []row, h []float32) error {
-			for i := range rows {
-				kernel.Axpy(1/float32(len(tokens)), h[i*c.Dim:(i+1)*c.Dim], mean)
+	return all[0], nil
+}
+
+// Features are the means over tokens of a layer's activation for several texts,
+// before centring (Dim or Heads*HeadDim values each). Layer 0 is "q1": the first
+// layer's query projection of the normed embeddings, a table look-up and one
+// product. Layer l > 0 is "hl": the residual stream after layer l of the bare
+// base model.
+func (m *Model) Features(ctx context.Context, layer int, texts [][]int32) ([][]float32, error) {
+	c := m.Config
+	if layer < 0 || layer > c.Layers {
+		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("layer %d is not in 0..%d", layer, c.Layers)}
+	}
+	out := make([][]float32, len(texts))
+	for i, tokens := range texts {
+		if len(tokens) == 0 {
+			return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("text %d has no tokens", i+1)}
+		}
+	}
+	if layer == 0 {
+		for i, tokens := range texts {
+			var err error
+			if out[i], err = m.firstQuery(tokens); err != nil {
+				return nil, err
+			}
+		}
+		return out, ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for lo := 0; lo < len(texts); {
+		// As many texts as fill a chunk: the caches of all would be large.
+		var in []Input
+		for n := 0; lo+len(in) < len(texts); {
+			tokens := texts[lo+len(in)]
+			if n += len(tokens); len(in) > 0 && n > chunk {
+				break
+			}
+			in = append(in, Input{Cache: m.NewCache(len(tokens)), Tokens: tokens})
+		}
+		part := out[lo : lo+len(in)]
+		for i := range part {
+			part[i] = make([]float32, c.Dim)
+		}
+		err := m.run(ctx, nil, in, layer, func(rows []row, h []float32) error {
+			for i, r := range rows {
+				kernel.Axpy(1/float32(len(in[r.input].Tokens)), h[i*c.Dim:(i+1)*c.Dim], part[r.input])
 			}
 			return nil
 		})
-		return mean, err
+		if err != nil {
+			return nil, err
+		}
+		lo += len(in)
 	}
+	return out, nil
+}
+
+// firstQuery is the q1 feature of one text.
+func (m *Model) firstQuery(tokens []int32) ([]float32, error) {
+	c := m.Config
 	slot := arch.SlotOf(0, arch.Q)
 	m.featOnce.Do(func() {
 		w := m.file.Tensor(slot.Tensor())
 		m.featQ = make([]float32, w.Elements())
 		w.Floats(m.featQ)
 	})
-	x, normed := make([]float32, c.Dim), make([]float32, c.Dim)
+	x, normed, mean := make([]float32, c.Dim), make([]float32, c.Dim), make([]float32, c.Dim)
 	for _, t := range tokens {
 		if t < 0 || int(t) >= c.Vocab {
 			return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("token %d is outside the vocabulary of %d", t, c.Vocab)}

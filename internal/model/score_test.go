@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -109,6 +110,36 @@ func TestFeatures(t *testing.T) {
 				require.Error(t, err)
 			}
 		})
+	}
+}
+
+// Features of many texts are those of each.
+func TestFeaturesTogether(t *testing.T) {
+	m := open(t, tiny.Config, gguf.F32)
+	var texts [][]int32
+	for i, n := range []int{5, 300, 300, 1, chunk + 1, 40, 40} {
+		texts = append(texts, tokens(uint64(i), n, m.Config.Vocab))
+	}
+	for layer := range m.Config.Layers + 1 {
+		got, err := m.Features(t.Context(), layer, texts)
+		require.NoError(t, err)
+		require.Len(t, got, len(texts))
+		for i, ids := range texts {
+			alone, err := m.Feature(t.Context(), layer, ids)
+			require.NoError(t, err)
+			require.InDeltaSlice(t, alone, got[i], 1e-5, "layer %d, text %d", layer, i)
+		}
+		_, err = m.Features(t.Context(), layer, append(texts, nil))
+		require.ErrorContains(t, err, "text 8")
+		none, err := m.Features(t.Context(), layer, nil)
+		require.NoError(t, err)
+		require.Empty(t, none)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for layer := range 2 {
+		_, err := m.Features(gone, layer, texts)
+		require.ErrorIs(t, err, context.Canceled)
 	}
 }
 

@@ -157,6 +157,9 @@ func (r *reader) pool(p *Pool) {
 		r.fail("crayon.feature", "tau, max_tokens, layer or text out of range")
 	}
 	ft.Mean = r.vector("feature.mean", b.Shape.Dim)
+	if r.f.Tensor("feature.scale") != nil {
+		ft.Scale = r.vector("feature.scale", b.Shape.Dim)
+	}
 	p.Prompt.System, p.Prompt.Template = r.string("crayon.prompt.system"), r.string("crayon.prompt.template")
 	p.Keep = r.uint("crayon.keep", maxMembers)
 	names := r.strings("crayon.members.names")
@@ -336,6 +339,11 @@ func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
 	b.Set("crayon.made.workers", uint32(m.Workers))
 	if err := add(b, "feature.mean", gguf.F32, p.Feature.Mean, len(p.Feature.Mean)); err != nil {
 		return nil, err
+	}
+	if s := p.Feature.Scale; s != nil {
+		if err := add(b, "feature.scale", gguf.F32, s, len(s)); err != nil {
+			return nil, err
+		}
 	}
 	if err := add(b, "indicators", gguf.F32, ind, len(p.Feature.Mean), len(p.Blended())); err != nil {
 		return nil, err

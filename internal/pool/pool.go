@@ -46,6 +46,7 @@ type Feature struct {
 	Text      string    // which text: "question", without context, template or options
 	MaxTokens int       // tokens of the text that count, from the left
 	Mean      []float32 // training mean, subtracted
+	Scale     []float32 // one over the training deviation, multiplied; nil for 1
 	Tau       float32   // temperature of the softmax over similarities
 }
 
@@ -99,11 +100,13 @@ func (p *Pool) Rank() int { return p.Stack.Rank }
 
 // Direction centres a raw feature and scales it to unit length.
 func (p *Pool) Direction(feature []float32) ([]float32, error) {
-	return Direction(feature, p.Feature.Mean)
+	return Direction(feature, p.Feature.Mean, p.Feature.Scale)
 }
 
-// Direction is (feature - mean) at unit length.
-func Direction(feature, mean []float32) ([]float32, error) {
+// Direction is (feature - mean) * scale at unit length; a nil scale is 1. Equal
+// deviations keep the few dimensions in which a small LLM's residual stream is
+// huge from deciding every similarity.
+func Direction(feature, mean, scale []float32) ([]float32, error) {
 	if len(feature) != len(mean) {
 		return nil, &fault.Error{Op: "feature", Err: fmt.Errorf("%d values, the pool's feature has %d", len(feature), len(mean)), Exit: fault.ExitVerify}
 	}
@@ -111,6 +114,9 @@ func Direction(feature, mean []float32) ([]float32, error) {
 	var n float64
 	for i := range d {
 		d[i] = feature[i] - mean[i]
+		if scale != nil {
+			d[i] *= scale[i]
+		}
 		n += float64(d[i]) * float64(d[i])
 	}
 	if n = math.Sqrt(n); n < 1e-12 {

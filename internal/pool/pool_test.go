@@ -46,7 +46,7 @@ func sample(t testing.TB) *Pool {
 	p := &Pool{
 		Name:    "sample",
 		Base:    Base{Name: "none", Digest: "d1", Lineage: "l1", Shape: c},
-		Feature: Feature{Name: "q1", Text: "question", MaxTokens: 128, Mean: draw(rng, c.Dim), Tau: 0.25},
+		Feature: Feature{Name: "q1", Text: "question", MaxTokens: 128, Mean: draw(rng, c.Dim), Scale: draw(rng, c.Dim), Tau: 0.25},
 		Prompt:  Prompt{System: "Be brief.", Template: "{{ messages }}"},
 		Members: []Member{
 			{Name: "red", Rank: 1, Indicator: draw(rng, c.Dim), Examples: 3, Covers: []string{"a", "b"}},
@@ -287,6 +287,10 @@ func TestParseRefusesTensors(t *testing.T) {
 		return &n
 	}
 	a := sideName(arch.SlotOf(0, arch.V), "a")
+	_, err := Parse(spoil(t, nil, change("feature.scale", gone)))
+	require.NoError(t, err, "a pool may have no scale")
+	_, err = Parse(spoil(t, nil, change("feature.scale", put(float32(math.NaN())))))
+	require.ErrorContains(t, err, "feature.scale")
 	for _, name := range []string{"feature.mean", "indicators", a, "baseline.single." + a} {
 		for what, change := range map[string]func(string) func(*gguf.Tensor) *gguf.Tensor{
 			"gone":     func(n string) func(*gguf.Tensor) *gguf.Tensor { return change(n, gone) },
@@ -300,7 +304,7 @@ func TestParseRefusesTensors(t *testing.T) {
 			})
 		}
 	}
-	_, err := Parse(spoil(t, nil, change("indicators", half)))
+	_, err = Parse(spoil(t, nil, change("indicators", half)))
 	require.ErrorContains(t, err, "F32")
 	_, err = Parse(spoil(t, nil, func(w *gguf.Tensor) *gguf.Tensor {
 		if w.Name == "feature.mean" || w.Name == "indicators" {
@@ -409,13 +413,19 @@ func TestAverageAndAll(t *testing.T) {
 }
 
 func TestDirection(t *testing.T) {
-	d, err := Direction([]float32{4, 6}, []float32{1, 2})
+	d, err := Direction([]float32{4, 6}, []float32{1, 2}, nil)
 	require.NoError(t, err)
 	require.InDeltaSlice(t, []float32{0.6, 0.8}, d, 1e-6)
-	d, err = Direction([]float32{1, 2}, []float32{1, 2})
+	d, err = Direction([]float32{4, 6}, []float32{1, 2}, []float32{2, 2})
+	require.NoError(t, err)
+	require.InDeltaSlice(t, []float32{0.6, 0.8}, d, 1e-6)
+	d, err = Direction([]float32{4, 6}, []float32{1, 2}, []float32{1, 0})
+	require.NoError(t, err)
+	require.Equal(t, []float32{1, 0}, d)
+	d, err = Direction([]float32{1, 2}, []float32{1, 2}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []float32{0, 0}, d, "the mean itself is like nothing")
-	_, err = Direction([]float32{1}, []float32{1, 2})
+	_, err = Direction([]float32{1}, []float32{1, 2}, nil)
 	require.Error(t, err)
 }
 

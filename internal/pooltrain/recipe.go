@@ -25,6 +25,7 @@ type Recipe struct {
 	SingleRank int    `yaml:"single_rank"` // of the benchmark's rival, one adapter trained alike; 0 for none
 
 	FeatureLayer int     `yaml:"feature_layer"`  // 0: first query projection; l: residual after layer l
+	FeatureScale bool    `yaml:"feature_scale"`  // divide each dimension by its deviation
 	LargestShare float64 `yaml:"largest_weight"` // mean largest weight, sets the softmax's temperature
 
 	Epochs       int     `yaml:"epochs"`
@@ -59,7 +60,7 @@ func ReadRecipe(path string) (Recipe, error) {
 // ParseRecipe reads a YAML recipe over the defaults.
 func ParseRecipe(data []byte) (Recipe, error) {
 	r := Recipe{
-		Name: "pool", Adapters: 8, Rank: 3, SharedRank: 8, Keep: 4, LargestShare: 0.6,
+		Name: "pool", Adapters: 8, Rank: 3, SharedRank: 8, Keep: 4, FeatureLayer: 10, FeatureScale: true, LargestShare: 0.6,
 		Epochs: 1, LearningRate: 2e-3, StepTokens: 8192, MicroTokens: 512, MaxTokens: 256, Answers: 5, Store: "Q8_0", Licence: "unstated",
 	}
 	if len(data) > maxRecipe {

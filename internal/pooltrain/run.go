@@ -2,6 +2,7 @@ package pooltrain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -42,7 +43,7 @@ type Options struct {
 
 // Stage is what a run is doing.
 type Stage struct {
-	Name  string          // "rows", "features", "indicators", "train", "train single", "write"
+	Name  string          // "rows", "features", "indicators", "train", "write"
 	Done  int             // of Total
 	Total int             // 0: unknown
 	Step  *train.Progress // while training
@@ -64,14 +65,12 @@ func colour(i int) string {
 // Run trains a pool and writes it to o.Out. Cancelled, it leaves a checkpoint
 // that the next Run with the same settings goes on from.
 func Run(ctx context.Context, o Options) (*pool.Pool, error) {
-	r := &run{o: o, ctx: ctx, started: time.Now()}
-	if r.o.Workers == 0 {
-		r.o.Workers = runtime.GOMAXPROCS(0)
+	r, err := start(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	if err := o.Recipe.check(); err != nil {
-		return nil, &fault.Error{Op: "train pool", Path: "recipe", Err: err, Exit: fault.ExitUsage}
-	}
-	for _, step := range []func() error{r.rows, r.features, r.indicators, r.examples, r.train, r.single} {
+	defer r.model.Close()
+	for _, step := range []func() error{r.rows, r.features, r.indicators, r.examples, r.train} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -79,11 +78,45 @@ func Run(ctx context.Context, o Options) (*pool.Pool, error) {
 	return r.write()
 }
 
+// Single trains the benchmark's rival and returns it: one adapter of
+// Recipe.SingleRank on the same rows in the same order, with the same loss and
+// number of steps as the pool. o.Out only names its traces.
+func Single(ctx context.Context, o Options) (*adapter.Adapter, error) {
+	if o.Recipe.SingleRank == 0 {
+		return nil, &fault.Error{Op: "train single", Path: "recipe", Err: errors.New("single_rank is 0"), Hint: "set single_rank to the blend's run-time rank", Exit: fault.ExitUsage}
+	}
+	r, err := start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.model.Close()
+	for _, step := range []func() error{r.rows, r.examples} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	c := r.config()
+	c.Adapters, c.Rank, c.SharedRank = 0, 0, o.Recipe.SingleRank
+	w, err := reference.Load(r.model.File(), r.shape)
+	if err != nil {
+		return nil, err
+	}
+	p, err := train.Run(ctx, c, w, r.data)
+	if err != nil {
+		return nil, err
+	}
+	return p.List([]string{SingleName})[0], nil
+}
+
+// SingleName is the rival's name among a pool's baselines.
+const SingleName = "single"
+
 type run struct {
 	o       Options
 	ctx     context.Context
 	started time.Time
 
+	model      *model.Model
 	training   *qa.Training
 	picked     []qa.Labelled
 	tokens     *tokenizer.Tokenizer
@@ -91,14 +124,47 @@ type run struct {
 	shape      arch.Config
 	lineage    string
 	mean       []float32
+	scale      []float32
 	directions [][]float32
 	centroids  [][]float32
 	of         []int
 	tau        float32
 	data       []train.Example
 	params     *train.Params
-	rival      *adapter.Adapter
 	last       train.Progress
+}
+
+// start opens the model and its tokenizer.
+func start(ctx context.Context, o Options) (*run, error) {
+	if o.Workers == 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if err := o.Recipe.check(); err != nil {
+		return nil, &fault.Error{Op: "train pool", Path: "recipe", Err: err, Exit: fault.ExitUsage}
+	}
+	m, err := model.Open(o.Model, model.Options{Threads: o.Workers})
+	if err != nil {
+		return nil, err
+	}
+	r := &run{o: o, ctx: ctx, started: time.Now(), model: m, shape: m.Config}
+	if err := r.prepare(); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *run) prepare() error {
+	var err error
+	f := r.model.File()
+	if r.tokens, err = tokenizer.FromGGUF(f); err != nil {
+		return err
+	}
+	if r.lineage, err = gguf.Fingerprint(f); err != nil {
+		return err
+	}
+	r.form, err = device.NewForm(r.tokens, pool.Prompt{Template: chat.ChatML})
+	return err
 }
 
 func (r *run) stage(name string, done, total int) {
@@ -128,46 +194,52 @@ func (r *run) rows() error {
 
 // features computes every row's direction.
 func (r *run) features() error {
-	m, err := model.Open(r.o.Model, model.Options{Threads: r.o.Workers})
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	r.shape = m.Config
-	if r.tokens, err = tokenizer.FromGGUF(m.File()); err != nil {
-		return err
-	}
-	if r.lineage, err = gguf.Fingerprint(m.File()); err != nil {
-		return err
-	}
-	if r.form, err = device.NewForm(r.tokens, pool.Prompt{Template: chat.ChatML}); err != nil {
-		return err
-	}
 	f := pool.Feature{Layer: r.o.Recipe.FeatureLayer, MaxTokens: featureTokens}
-	raw := make([][]float32, len(r.picked))
-	r.mean = nil
-	for i := range r.picked {
-		if err := r.ctx.Err(); err != nil {
+	raw := make([][]float32, 0, len(r.picked))
+	for lo := 0; lo < len(r.picked); lo += featureBatch {
+		var questions []string
+		for _, row := range r.picked[lo:min(lo+featureBatch, len(r.picked))] {
+			questions = append(questions, row.Question)
+		}
+		part, err := device.RawFeatures(r.ctx, r.model, r.tokens, f, questions)
+		if err != nil {
 			return err
 		}
-		if raw[i], err = device.RawFeature(r.ctx, m, r.tokens, f, r.picked[i].Question); err != nil {
-			return err
-		}
-		if r.mean == nil {
-			r.mean = make([]float32, len(raw[i]))
-		}
-		kernel.Axpy(1/float32(len(raw)), raw[i], r.mean)
-		if i%256 == 0 {
-			r.stage("features", i, len(raw))
-		}
+		raw = append(raw, part...)
+		r.stage("features", len(raw), len(r.picked))
+	}
+	r.mean, r.scale = moments(raw)
+	if !r.o.Recipe.FeatureScale {
+		r.scale = nil
 	}
 	r.directions = make([][]float32, len(raw))
 	for i := range raw {
-		if r.directions[i], err = pool.Direction(raw[i], r.mean); err != nil {
+		var err error
+		if r.directions[i], err = pool.Direction(raw[i], r.mean, r.scale); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// featureBatch is how many questions' features are computed together.
+const featureBatch = 64
+
+// moments are the mean of each dimension and one over its deviation.
+func moments(x [][]float32) (mean, scale []float32) {
+	mean, scale = make([]float32, len(x[0])), make([]float32, len(x[0]))
+	for d := range mean {
+		var sum, squares float64
+		for _, v := range x {
+			sum += float64(v[d])
+		}
+		m := sum / float64(len(x))
+		for _, v := range x {
+			squares += (float64(v[d]) - m) * (float64(v[d]) - m)
+		}
+		mean[d], scale[d] = float32(m), float32(1/(math.Sqrt(squares/float64(len(x)))+1e-6))
+	}
+	return mean, scale
 }
 
 const featureTokens = 128
@@ -219,19 +291,17 @@ func (r *run) examples() error {
 		if err != nil {
 			return err
 		}
-		ex.Weights = pool.Weights(r.similarity(i), r.tau)
+		if r.centroids != nil {
+			ex.Weights = pool.Weights(r.similarity(i), r.tau)
+		}
 		r.data[i] = ex
 	}
 	return nil
 }
 
-func (r *run) config(name string) train.Config {
+func (r *run) config() train.Config {
 	c := r.o.Recipe
 	beside := strings.TrimSuffix(r.o.Out, filepath.Ext(r.o.Out))
-	if name != "" {
-		beside += "." + name
-	}
-	stage := strings.TrimSpace("train " + name)
 	return train.Config{
 		Adapters: c.Adapters, Rank: c.Rank, SharedRank: c.SharedRank,
 		Epochs: c.Epochs, LearningRate: c.LearningRate, StepTokens: c.StepTokens, MicroTokens: c.MicroTokens, MaxTokens: c.MaxTokens, Seed: c.Rows.Seed,
@@ -239,57 +309,20 @@ func (r *run) config(name string) train.Config {
 		Progress: func(p train.Progress) {
 			r.last = p
 			if r.o.Progress != nil {
-				r.o.Progress(Stage{Name: stage, Done: p.Step, Total: p.Steps, Step: &p})
+				r.o.Progress(Stage{Name: "train", Done: p.Step, Total: p.Steps, Step: &p})
 			}
 		},
 	}
 }
 
-func (r *run) weights() (*reference.Weights, error) {
-	f, err := gguf.Open(r.o.Model)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return reference.Load(f, r.shape)
-}
-
 func (r *run) train() error {
-	w, err := r.weights()
+	w, err := reference.Load(r.model.File(), r.shape)
 	if err != nil {
 		return err
 	}
-	r.params, err = train.Run(r.ctx, r.config(""), w, r.data)
+	r.params, err = train.Run(r.ctx, r.config(), w, r.data)
 	return err
 }
-
-// single trains the benchmark's rival: one adapter, same rows, same loss, same
-// number of steps.
-func (r *run) single() error {
-	if r.o.BenchOut == "" || r.o.Recipe.SingleRank == 0 {
-		return nil
-	}
-	w, err := r.weights()
-	if err != nil {
-		return err
-	}
-	last := r.last
-	defer func() { r.last = last }()
-	c := r.config(SingleName)
-	c.Adapters, c.Rank, c.SharedRank = 0, 0, r.o.Recipe.SingleRank
-	for i := range r.data {
-		r.data[i].Weights = nil
-	}
-	p, err := train.Run(r.ctx, c, w, r.data)
-	if err != nil {
-		return err
-	}
-	r.rival = p.List([]string{SingleName})[0]
-	return nil
-}
-
-// SingleName is the rival's name among a pool's baselines.
-const SingleName = "single"
 
 func (r *run) write() (*pool.Pool, error) {
 	r.stage("write", 0, 0)
@@ -324,7 +357,7 @@ func (r *run) write() (*pool.Pool, error) {
 	p := &pool.Pool{
 		Name:    c.Name,
 		Base:    pool.Base{Name: r.o.ModelName, Digest: digest, Lineage: r.lineage, Shape: r.shape},
-		Feature: pool.Feature{Name: feature, Layer: c.FeatureLayer, Text: "question", MaxTokens: featureTokens, Mean: r.mean, Tau: r.tau},
+		Feature: pool.Feature{Name: feature, Layer: c.FeatureLayer, Text: "question", MaxTokens: featureTokens, Mean: r.mean, Scale: r.scale, Tau: r.tau},
 		Prompt:  pool.Prompt{Template: chat.ChatML},
 		Members: members, Stack: stack, Keep: c.Keep,
 		Made: pool.Provenance{
@@ -339,13 +372,7 @@ func (r *run) write() (*pool.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored, err := p.Write(r.o.Out, t)
-	if err != nil || r.rival == nil {
-		return stored, err
-	}
-	p.Baseline = map[string]*adapter.Adapter{SingleName: r.rival}
-	_, err = p.Write(r.o.BenchOut, t)
-	return stored, err
+	return p.Write(r.o.Out, t)
 }
 
 // covers counts a cluster's rows and names the data sets most of them are from.
