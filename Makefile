@@ -1,0 +1,86 @@
+# Crayon's commands. `make` lists them.
+
+SHELL := bash -o pipefail
+.DEFAULT_GOAL := help
+
+GO       ?= go
+BIN      := bin/crayon
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOFLAGS_ := -trimpath -ldflags '-s -w -X crayon/internal/build.Version=$(VERSION)'
+DATA     ?= $(CRAYON_DATA)
+FUZZTIME ?= 10s
+TARGETS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: quickstart
+quickstart: build ## build, pull the model, and see it work: the scoreboard on three example files
+	$(BIN) pull smollm2-135m
+	$(BIN) demo
+
+.PHONY: build
+build: ## build bin/crayon, static
+	$(GO) build $(GOFLAGS_) -o $(BIN) ./cmd/crayon
+
+.PHONY: test
+test: ## run all tests and sum them up
+	@$(GO) test -json ./... | $(GO) run ./test/summary
+
+.PHONY: race
+race: ## run the fast tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | grep -v '/test/' | while read -r file; do \
+		sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$file | while read -r name; do \
+			echo "$$(dirname $$file) $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+		done || exit 1; \
+	done
+
+.PHONY: lint
+lint: ## check formatting, vet for every target, and the checker staticcheck where it is installed
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	@for t in $(TARGETS); do echo "vet $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) vet ./... || exit 1; done
+	@if command -v staticcheck > /dev/null; then staticcheck ./...; fi
+
+.PHONY: static
+static: build ## check that the Linux binary needs no library and no loader
+	@if readelf -lW $(BIN) | grep -q INTERP || readelf -dW $(BIN) | grep -q NEEDED; then echo "$(BIN) is not static"; exit 1; fi
+	@echo "$(BIN) is static"
+
+.PHONY: oracle
+oracle: ## compare with the float32 reference and with llama.cpp; fails when further off than allowed
+	cd test/llamacpp && $(GO) run ./cmd/oracle
+
+.PHONY: peer
+peer: ## race llama.cpp on the same file and threads
+	cd test/llamacpp && $(GO) build -o ../../bin/peer ./cmd/peer && ../../bin/peer
+
+.PHONY: bench
+bench: build ## measure customisation on the data in DATA, into bench/results
+	@test -n "$(DATA)" || { echo "make bench DATA=folder of question-answer data"; exit 2; }
+	mkdir -p bench/results
+	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.png $(ARGS)
+
+.PHONY: dist
+dist: ## make archives for six targets, with checksums, into dist
+	rm -rf dist && mkdir dist
+	@for t in $(TARGETS); do \
+		os=$${t%/*}; arch=$${t#*/}; name=crayon-$(VERSION)-$$os-$$arch; exe=crayon; test $$os != windows || exe=crayon.exe; \
+		echo "$$name"; mkdir -p dist/$$name && \
+		GOOS=$$os GOARCH=$$arch $(GO) build $(GOFLAGS_) -o dist/$$name/$$exe ./cmd/crayon && \
+		cp $(wildcard README.md LICENSE CHANGELOG.md) dist/$$name/ && \
+		tar -C dist -czf dist/$$name.tar.gz $$name && rm -r dist/$$name || exit 1; \
+	done
+	cd dist && sha256sum *.tar.gz > SHA256SUMS
+	@cat dist/SHA256SUMS
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
