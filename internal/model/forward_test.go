@@ -428,3 +428,70 @@ func TestConcurrentUse(t *testing.T) {
 		require.NoError(t, <-done)
 	}
 }
+
+// The blend is exact: weights on the stacked rows, the adapters merged into
+// one, and the dense sum of their products added to the weights are the same
+// model. In float32 to its rounding; on the fast path the merged adapter's B
+// holds the weights before it is rounded to 8 bits, the stack's after.
+func TestBlendIsOneMergedAdapter(t *testing.T) {
+	for name, c := range families {
+		t.Run(name, func(t *testing.T) {
+			m := open(t, c, gguf.F32)
+			w := load(t, m)
+			s := stack(t, m.Config)
+			weights := []float32{0.6, 0.4, 1}
+			row := s.RowWeights(weights)
+			one, err := adapter.NewStack([]*adapter.Adapter{s.Merge(weights, "blend")})
+			require.NoError(t, err)
+			ones := one.RowWeights([]float32{1})
+			ids := tokens(3, 40, m.Config.Vocab)
+
+			blend := expected(t, w, &reference.Side{Stack: s, Row: row}, ids)
+			merged := expected(t, w, &reference.Side{Stack: one, Row: ones}, ids)
+			require.Less(t, worst(t, merged, blend), 1e-4)
+
+			dense := load(t, m)
+			for l := range dense.Layers {
+				for k := range arch.Kinds {
+					if d := s.Dense(arch.SlotOf(l, k), weights); d != nil {
+						kernel.Add(dense.Layers[l].W[k], d)
+					}
+				}
+			}
+			require.Less(t, worst(t, expected(t, dense, nil, ids), blend), 1e-4)
+
+			fast := func(s *adapter.Stack, row []float32) [][]float32 {
+				side, err := m.NewSide(s)
+				require.NoError(t, err)
+				return sequence(t, m, side, row, ids)
+			}
+			a, b := fast(s, row), fast(one, ones)
+			require.Less(t, worst(t, a, b), 0.25)
+			require.Less(t, meanKL(a, b), 0.01)
+			require.Less(t, meanKL(a, blend), 0.01)
+			require.Less(t, meanKL(b, blend), 0.01)
+		})
+	}
+}
+
+func TestDecodingAllocatesLittle(t *testing.T) {
+	m := open(t, tiny.Config, gguf.Q8_0)
+	s := stack(t, m.Config)
+	side, err := m.NewSide(s)
+	require.NoError(t, err)
+	cache := m.NewCache(600)
+	in := []Input{{Cache: cache, Tokens: tokens(1, 200, m.Config.Vocab), Row: s.RowWeights([]float32{1, 1, 1})}}
+	require.NoError(t, m.Forward(t.Context(), side, in, nil))
+	in[0].Tokens, in[0].Want = []int32{5}, WantLast
+	one := func() {
+		if err := m.Forward(t.Context(), side, in, func(int, int, []float32) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Closures for the team, some a layer; nothing that grows with the sequence.
+	few := testing.AllocsPerRun(50, one)
+	all(t, m, side, []Input{{Cache: cache, Tokens: tokens(2, 200, m.Config.Vocab)}})
+	require.InDelta(t, few, testing.AllocsPerRun(50, one), 10)
+	t.Logf("%.0f allocations a token on %d layers", few, m.Config.Layers)
+	require.Less(t, few, 60*float64(m.Config.Layers))
+}
