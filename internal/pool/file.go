@@ -34,7 +34,7 @@ func Open(path string) (*Pool, error) {
 	data, err := store.ReadFile(path, maxFile)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New("no such file"), Hint: "crayon pool train --out " + path}
+			return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New("no such file"), Hint: "crayon pool train " + path + " --data DIR"}
 		}
 		return nil, err
 	}
