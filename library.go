@@ -1,6 +1,7 @@
 package crayon
 
 import (
+	"os"
 	"time"
 
 	"crayon/internal/customize"
@@ -17,9 +18,13 @@ type Library struct {
 // Paths are the folders everything is kept in.
 type Paths = store.Paths
 
-// OpenLibrary uses the folders under home, or the user's own with home "".
+// OpenLibrary uses the folders under home; with home "", those under CRAYON_HOME
+// if it is set, else the user's own.
 // Nothing is created until something is stored.
 func OpenLibrary(home string) (*Library, error) {
+	if home == "" {
+		home = os.Getenv("CRAYON_HOME")
+	}
 	paths, err := store.Resolve(home)
 	if err != nil {
 		return nil, err
