@@ -21,8 +21,8 @@ type Options struct {
 }
 
 // Race runs the rows and gives the report. It must run on a goroutine locked to
-// its thread (runtime.LockOSThread). The report holds what was measured even
-// when the error is not nil; rows that were never steady are no error here.
+// its thread (runtime.LockOSThread). Rows that were never steady are no error
+// here: see Report.Steady.
 func Race(ctx context.Context, o Options) (*Report, error) {
 	rows, err := pick(o.Rows)
 	if err != nil {
@@ -39,7 +39,10 @@ func Race(ctx context.Context, o Options) (*Report, error) {
 	for _, row := range rows {
 		m, err := r.row(ctx, row)
 		if err != nil {
-			return report, &fault.Error{Op: "race", Path: row.Name, Err: err}
+			if ctx.Err() != nil { // the children were killed, so err is only that
+				err = ctx.Err()
+			}
+			return nil, &fault.Error{Op: "race", Path: row.Name, Err: err}
 		}
 		report.Rows = append(report.Rows, m)
 		fmt.Fprintf(o.Log, "%-14s %6.3f   spread %4.1f %%   crayon %8.1f tokens/s   llama.cpp %8.1f tokens/s   %d x %d repeats\n",
