@@ -167,7 +167,7 @@ func decode(path, dataset string, r io.Reader) iter.Seq2[Row, error] {
 		for sc.Scan() {
 			n++
 			if n > MaxRows || limited.N <= 0 {
-				fail(fmt.Errorf("more than %d rows or %d bytes", MaxRows, MaxBytes))
+				fail(fmt.Errorf("more than %d rows or %d bytes", MaxRows, int64(MaxBytes)))
 				return
 			}
 			data := bytes.TrimSpace(sc.Bytes())
