@@ -221,6 +221,13 @@ func (c *Crayon) Blend(ctx context.Context, name string, set *Examples, o Custom
 	return customize.Make(ctx, c.device, name, set, o)
 }
 
+// Fits says why a customisation cannot run here: it was made from another pool
+// or on another model, or does nothing; nil if it can.
+func (c *Crayon) Fits(ctx context.Context, custom *Customisation) error {
+	_, err := custom.Bind(ctx, c.device)
+	return err
+}
+
 // Prove scores a customisation by leave-one-out against the base model, the
 // shared adapter alone, and examples in the prompt. progress may be nil.
 func (c *Crayon) Prove(ctx context.Context, custom *Customisation, progress func(done, total int)) (*Proof, error) {

@@ -46,11 +46,16 @@ func (a *app) finish(ctx context.Context, err error) int {
 	if !a.started && !errors.As(err, &told) {
 		err = usage(err, "crayon --help")
 	}
+	a.tell(err)
+	return fault.Code(err)
+}
+
+// tell prints an error and what mends it.
+func (a *app) tell(err error) {
 	fmt.Fprintln(a.err, "crayon:", err)
 	if hint := fault.Hint(err); hint != "" {
 		fmt.Fprintln(a.err, "  try:", hint)
 	}
-	return fault.Code(err)
 }
 
 // usage is an error of wrong use.

@@ -81,7 +81,7 @@ func (a *app) chat(ctx context.Context, c *crayon.Crayon, custom *crayon.Customi
 		if err := t.turn(ctx, text); errors.Is(err, errQuit) {
 			return nil
 		} else if err != nil {
-			fmt.Fprintln(a.err, "crayon:", err)
+			a.tell(err)
 		}
 	}
 }

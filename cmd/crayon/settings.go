@@ -118,7 +118,14 @@ func (a *app) openWith(ctx context.Context, name string) (*crayon.Crayon, *crayo
 		}
 	}
 	c, err := a.open(ctx)
-	return c, custom, err
+	if err != nil || custom == nil {
+		return c, nil, err
+	}
+	if err := c.Fits(ctx, custom); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c, custom, nil
 }
 
 // policyOf is the routing policy of the settings: a threshold not set is auto.
