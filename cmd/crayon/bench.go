@@ -11,9 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"crayon"
+	"crayon/internal/adapter"
 	"crayon/internal/bench"
 	"crayon/internal/benchengine"
 	"crayon/internal/device"
+	"crayon/internal/gguf"
+	"crayon/internal/pooltrain"
 	"crayon/internal/qa"
 	"crayon/internal/store"
 )
@@ -27,7 +30,7 @@ func (a *app) benchCommand() *cobra.Command {
 // benchOptions are the flags of bench customize.
 type benchOptions struct {
 	bench.Options
-	data, raw, plot string
+	data, raw, plot, single string
 }
 
 func (a *app) benchCustomizeCommand() *cobra.Command {
@@ -52,6 +55,7 @@ func (a *app) benchCustomizeCommand() *cobra.Command {
 	f.StringSliceVar(&o.Strategies, "strategies", nil, "only these `STRATEGIES`")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "of the rows' order and the bootstrap")
 	f.IntVar(&o.Resamples, "resamples", o.Resamples, "of the bootstrap")
+	f.StringVar(&o.single, "single", "", "the rival for the strategy single: a GGUF adapter `FILE` from pool train --single")
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines)")
 	f.StringVar(&o.plot, "plot", "", "draw the figures to `FILE` (.png or .svg)")
 	return cmd
@@ -74,6 +78,13 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.single != "" {
+		rival, err := adapter.ReadGGUF(o.single, p.Base.Shape)
+		if err != nil {
+			return err
+		}
+		p.Baseline[pooltrain.SingleName] = rival
+	}
 	if o.Provenance, err = benchengine.Provenance(ctx, data, p); err != nil {
 		return err
 	}
@@ -91,6 +102,11 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 		return err
 	}
 	o.Digests = map[string]string{"model": digest, "pool": p.Digest()}
+	if o.single != "" {
+		if o.Digests["single"], err = gguf.Digest(o.single); err != nil {
+			return err
+		}
+	}
 	show, done := a.progress()
 	o.Progress = func(p bench.Progress) { show(fmt.Sprintf("%s, %s", p.User, p.Strategy), p.Done, p.Total) }
 	report, records, err := bench.Run(ctx, data, engine, o.Options)

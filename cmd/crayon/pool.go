@@ -12,8 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"crayon"
+	"crayon/internal/adapter"
+	"crayon/internal/arch"
 	"crayon/internal/doctor"
 	"crayon/internal/fault"
+	"crayon/internal/gguf"
 	"crayon/internal/paint"
 	"crayon/internal/pooltrain"
 )
@@ -128,7 +131,7 @@ func (a *app) poolVerifyCommand() *cobra.Command {
 }
 
 func (a *app) poolTrainCommand() *cobra.Command {
-	var data, recipe, bench string
+	var data, recipe, single string
 	var workers int
 	cmd := &cobra.Command{
 		Use: "train POOL --data DIR", Short: "Train a pool from question-answer data, on this machine's processor",
@@ -163,10 +166,20 @@ training goes on, a log and the loss curve.`,
 			if workers == 0 {
 				workers = runtime.GOMAXPROCS(0)
 			}
-			p, err := pooltrain.Run(cmd.Context(), pooltrain.Options{
-				Model: model, ModelName: a.set.Model, Data: data, Recipe: r, Out: args[0], BenchOut: bench, Workers: workers,
+			opt := pooltrain.Options{
+				Model: model, ModelName: a.set.Model, Data: data, Recipe: r, Out: args[0], Workers: workers,
 				Progress: func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
-			})
+			}
+			if single != "" {
+				opt.Out = single
+				rival, err := pooltrain.Single(cmd.Context(), opt)
+				done()
+				if err != nil {
+					return err
+				}
+				return a.writeRival(model, single, rival)
+			}
+			p, err := pooltrain.Run(cmd.Context(), opt)
 			done()
 			if err != nil {
 				return err
@@ -182,9 +195,28 @@ training goes on, a log and the loss curve.`,
 	f := cmd.Flags()
 	f.StringVar(&data, "data", "", "the `FOLDER` of question-answer data")
 	f.StringVar(&recipe, "recipe", "", "the recipe, a YAML `FILE`; docs/pool.md lists its keys")
-	f.StringVar(&bench, "bench-pool", "", "also train the benchmark's rival, one adapter, and write the pool with it to `FILE`")
+	f.StringVar(&single, "single", "", "train only the benchmark's rival, one adapter of the recipe's single_rank, to the GGUF `FILE`")
 	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
 	return cmd
+}
+
+// writeRival stores the benchmark's rival as a GGUF adapter.
+func (a *app) writeRival(model, path string, rival *adapter.Adapter) error {
+	f, err := gguf.Open(model)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c, err := arch.FromGGUF(f)
+	if err != nil {
+		return err
+	}
+	if err := adapter.WriteGGUFAs(path, rival, c, gguf.F16); err != nil {
+		return err
+	}
+	return a.emit(map[string]any{"adapter": path, "rank": rival.Rank()}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: one adapter of rank %d\n", path, rival.Rank())
+	})
 }
 
 func stageText(s pooltrain.Stage) string {

@@ -36,7 +36,6 @@ type Options struct {
 	Data      string // folder of QA sets in the normal form
 	Recipe    Recipe
 	Out       string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
-	BenchOut  string // where the pool with its rival "single" goes; "" for none
 	Workers   int    // 0: one a core
 	Progress  func(Stage)
 }
