@@ -6,7 +6,7 @@ SHELL := bash -o pipefail
 GO       ?= go
 BIN      := bin/crayon
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-GOFLAGS_ := -trimpath -ldflags '-s -w -X crayon/internal/build.Version=$(VERSION)'
+GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Version=$(VERSION)'
 DATA     ?= $(CRAYON_DATA)
 FUZZTIME ?= 10s
 TARGETS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64

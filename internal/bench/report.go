@@ -3,12 +3,12 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"crayon/internal/build"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -68,20 +68,10 @@ func (r *runner) report(records []Record, notes []string) *Report {
 }
 
 func environment() Environment {
-	env := Environment{Date: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(),
+	env := Environment{Date: time.Now().UTC().Format(time.RFC3339), Go: runtime.Version(), Commit: build.Read().Commit,
 		Machine: fmt.Sprintf("%s/%s, %d threads", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}
 	if name := processor(); name != "" {
 		env.Machine += ", " + name
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				env.Commit = s.Value + env.Commit
-			case s.Key == "vcs.modified" && s.Value == "true":
-				env.Commit += "-modified"
-			}
-		}
 	}
 	return env
 }
