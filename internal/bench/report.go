@@ -3,7 +3,6 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"crayon/internal/build"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"crayon/internal/build"
 	"crayon/internal/fault"
 )
 
