@@ -1,0 +1,252 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"crayon"
+	"crayon/internal/bench"
+	"crayon/internal/config"
+	"crayon/internal/pull"
+	"crayon/internal/qa"
+)
+
+// sources make the text of a marker from its argument.
+var sources = map[string]func(root, arg string) (string, error){
+	"bench":    benchTable,
+	"full":     benchFull,
+	"demo":     demoTable,
+	"pool":     poolCard,
+	"members":  poolMembers,
+	"data":     dataTable,
+	"models":   modelTable,
+	"settings": settingTable,
+}
+
+// result reads bench/results/NAME.json into v; here is false when it is not there.
+func result(root, name string, v any) (here bool, err error) {
+	data, err := os.ReadFile(filepath.Join(root, "bench", "results", name+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, json.Unmarshal(data, v)
+}
+
+func missing(name, command string) string {
+	return fmt.Sprintf("No result is committed yet. `%s` writes `bench/results/%s.json`.", command, name)
+}
+
+type table struct{ strings.Builder }
+
+func (t *table) row(cells ...string) { fmt.Fprintf(t, "| %s |\n", strings.Join(cells, " | ")) }
+func (t *table) head(cells ...string) {
+	t.row(cells...)
+	t.WriteString(strings.Repeat("|---", len(cells)) + "|\n")
+}
+
+func readReport(root, name string) (*bench.Report, bool, error) {
+	r := &bench.Report{}
+	here, err := result(root, name, r)
+	return r, here, err
+}
+
+const benchCommand = "make bench DATA=FOLDER"
+
+// benchTable is a benchmark's figures by strategy, for all users, those of
+// tasks left out of the pool's training, and those of tasks seen there.
+func benchTable(root, name string) (string, error) {
+	r, here, err := readReport(root, name)
+	if err != nil || !here {
+		return missing(name, benchCommand), err
+	}
+	columns := []struct {
+		name string
+		s    *bench.Section
+	}{{"left out of training", r.Groups[bench.LeftOut]}, {"seen in training", r.Groups[bench.Seen]}, {"all", &r.Section}}
+	head := []string{"accuracy [95 %]"}
+	for _, c := range columns {
+		if c.s != nil {
+			head = append(head, fmt.Sprintf("%s (%d users, %d rows)", c.name, c.s.Users, c.s.Rows))
+		}
+	}
+	t := &table{}
+	t.head(head...)
+	for _, s := range r.Settings.Strategies {
+		row := []string{s}
+		for _, c := range columns {
+			if c.s != nil {
+				f := c.s.Macro[s]
+				row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
+			}
+		}
+		t.row(row...)
+	}
+	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform"} {
+		if r.Differences[pair] == nil {
+			continue
+		}
+		row := []string{strings.Replace(pair, "-", " minus ", 1)}
+		for _, c := range columns {
+			if c.s != nil {
+				d := c.s.Differences[pair]
+				row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+			}
+		}
+		t.row(row...)
+	}
+	day, _, _ := strings.Cut(r.Environment.Date, "T")
+	fmt.Fprintf(t, "\n%d examples a user; %s; %s; `bench/results/%s.json`, pool %.12s.\n", r.Settings.Shots, r.Environment.Machine, day, name, r.Digests["pool"])
+	return t.String(), nil
+}
+
+// benchFull is every table of a benchmark.
+func benchFull(root, name string) (string, error) {
+	r, here, err := readReport(root, name)
+	if err != nil || !here {
+		return missing(name, benchCommand), err
+	}
+	var b strings.Builder
+	err = r.WriteMarkdown(&b)
+	return b.String(), err
+}
+
+// demoReport is as much of `crayon demo --json` as is shown.
+type demoReport struct {
+	Model, Pool string
+	Threads     int
+	Seconds     float64
+	Users       []struct {
+		Name      string
+		Examples  int
+		Customise float64 `json:"customise_seconds"`
+		Score     struct{ Base, Customised, Swapped, Rows int }
+		Proof     struct{ Verdict string }
+	}
+	Routing struct {
+		In  []any `json:"in_scope"`
+		Out []any `json:"out_of_scope"`
+		To  int   `json:"in_scope_to_device"`
+		Off int   `json:"out_of_scope_to_server"`
+	}
+}
+
+// demoTable is the scoreboard of `crayon demo`.
+func demoTable(root, _ string) (string, error) {
+	const command = "bin/crayon demo --json --out bench/results/demo.json"
+	r := &demoReport{}
+	here, err := result(root, "demo", r)
+	if err != nil || !here {
+		return missing("demo", command), err
+	}
+	t := &table{}
+	t.head("right of unseen questions", "base", "customised", "swapped", "customised in", "proof on the 16 examples")
+	for _, u := range r.Users {
+		of := func(n int) string { return fmt.Sprintf("%d/%d", n, u.Score.Rows) }
+		t.row("`"+u.Name+".csv`", of(u.Score.Base), of(u.Score.Customised), of(u.Score.Swapped), fmt.Sprintf("%.2f s", u.Customise), u.Proof.Verdict)
+	}
+	fmt.Fprintf(t, "\nRouting at the shipped thresholds: %d of %d queries in scope stay on the device, %d of %d out of scope go to the server.\n", r.Routing.To, len(r.Routing.In), r.Routing.Off, len(r.Routing.Out))
+	fmt.Fprintf(t, "`bench/results/demo.json`: %s, pool %s, %d threads, %.0f s for everything.\n", r.Model, r.Pool, r.Threads, r.Seconds)
+	return t.String(), nil
+}
+
+// poolCard is what the pool within the program says of itself.
+func poolCard(string, string) (string, error) {
+	p, err := crayon.OpenPool("")
+	if err != nil {
+		return "", err
+	}
+	m, f := p.Made, p.Feature
+	rank := 0
+	for _, x := range p.Members {
+		rank += x.Rank
+	}
+	scaled := ""
+	if f.Scale != nil {
+		scaled = ", each dimension divided by its deviation"
+	}
+	t := &table{}
+	t.head("", "")
+	t.row("name, sha256", fmt.Sprintf("%s, `%s`", p.Name, p.Digest()))
+	t.row("base model", fmt.Sprintf("%s, file `%.12s`, lineage `%.12s`", p.Base.Name, p.Base.Digest, p.Base.Lineage))
+	t.row("members", fmt.Sprintf("%d, rank %d in all; a customisation keeps the %d blended ones of largest weight", len(p.Members), rank, p.Keep))
+	t.row("feature", fmt.Sprintf("%s of the %s, at most %d tokens%s; temperature %.4f", f.Name, f.Text, f.MaxTokens, scaled, f.Tau))
+	t.row("trained", fmt.Sprintf("%s, %d examples, %d steps, %s s on %d workers, last step's loss %.3f, seed %d", m.Created, m.Examples, m.Steps, trim(m.Seconds), m.Workers, m.Loss, m.Seed))
+	t.row("data", strings.Join(m.Data, "; "))
+	t.row("licences of the data", strings.Join(m.Licences, ", "))
+	t.row("licence of the pool", m.Licence)
+	return t.String(), nil
+}
+
+func trim(x float64) string { return fmt.Sprint(math.Round(x)) }
+
+// poolMembers are the adapters of the pool within the program.
+func poolMembers(string, string) (string, error) {
+	p, err := crayon.OpenPool("")
+	if err != nil {
+		return "", err
+	}
+	t := &table{}
+	t.head("adapter", "rank", "examples nearest to it", "most of them from")
+	for _, m := range p.Members {
+		covers, n := strings.Join(m.Covers, ", "), fmt.Sprint(m.Examples)
+		if m.Shared {
+			covers, n = "everything: weight 1 for everyone", "all"
+		}
+		t.row(m.Name, fmt.Sprint(m.Rank), n, covers)
+	}
+	return t.String(), nil
+}
+
+// dataTable is the catalogue of data sets.
+func dataTable(string, string) (string, error) {
+	t := &table{}
+	t.head("data set", "licence as its publisher states it", "family")
+	names := slices.Sorted(func(yield func(string) bool) {
+		for _, members := range qa.Families() {
+			for _, m := range members {
+				if !yield(m) {
+					return
+				}
+			}
+		}
+	})
+	for _, name := range names {
+		info := qa.About(name)
+		t.row(name, info.Licence, info.Family)
+	}
+	return t.String(), nil
+}
+
+// modelTable is the aliases of crayon pull.
+func modelTable(string, string) (string, error) {
+	t := &table{}
+	t.head("alias", "what", "licence", "sha256")
+	for _, m := range pull.Aliases() {
+		t.row("`"+m.Alias+"`", m.What, m.Licence, "`"+m.SHA256[:12]+"`")
+	}
+	return t.String(), nil
+}
+
+// settingTable is every key of the configuration.
+func settingTable(string, string) (string, error) {
+	t := &table{}
+	t.head("key in crayon.yaml", "variable", "default", "what")
+	for _, k := range config.Keys() {
+		def := "-"
+		if k.Default != "" {
+			def = "`" + k.Default + "`"
+		}
+		t.row("`"+k.Name+"`", "`"+k.Env()+"`", def, k.Help)
+	}
+	return t.String(), nil
+}
