@@ -148,21 +148,29 @@ func named(p *pool.Pool, w []float32) []Weight {
 	return out
 }
 
-// scopeOf sets both thresholds from the examples themselves, each example
-// judged by the others.
+// scopeOf sets the user's threshold from the examples themselves, each example
+// judged by the others. A few examples estimate a low quantile badly, so it is
+// held to the range in which it told own tasks from others; docs/routing.md has
+// the measurement. The pool's threshold is off: no one value of it helped.
 func scopeOf(p *pool.Pool, directions [][]float32) Scope {
 	s := Scope{User: -1, Pool: -1}
-	if t, err := route.ScopeThreshold(directions, route.Neighbours, scopeQuantile, scopeSlack); err == nil {
+	t, err := route.ScopeThreshold(directions, route.Neighbours, scopeQuantile, 0)
+	switch {
+	case err != nil: // too few examples to say where their kind ends
+	case p.Feature.Scale == nil:
 		s.User = t
+	default:
+		s.User = max(scopeFloor, min(scopeCeiling, t))
 	}
 	return s
 }
 
 // The share of the user's own examples that may fall outside their scope, and
-// the slack below it; docs/routing.md has the measurement.
+// the range of the threshold for features scaled by their deviation.
 const (
 	scopeQuantile = 0.05
-	scopeSlack    = 1.0
+	scopeFloor    = 0.15
+	scopeCeiling  = 0.20
 )
 
 // Bind checks that the customisation belongs to the device's pool and does

@@ -200,7 +200,7 @@ func (h *Hybrid) Prompt(msgs []chat.Message, custom bool) ([]int32, error) {
 func (h *Hybrid) thresholds(c *customize.Customisation) route.Thresholds {
 	t := route.Off()
 	if c != nil {
-		t.ScopeUser, t.ScopePool = c.Scope.User, c.Scope.Pool
+		t.ScopeUser, t.ScopePool, t.Confidence = c.Scope.User, c.Scope.Pool, route.DefaultConfidence
 	}
 	set := func(dst *float32, v float32) {
 		if !math.IsNaN(float64(v)) {

@@ -268,18 +268,18 @@ func TestRouting(t *testing.T) {
 		route, reason     string
 		degraded          string
 	}{
-		{name: "in scope", scope: never, confidence: unset, model: "tiny+mine", route: "device", reason: "in-scope"},
-		{name: "out of scope", scope: always, confidence: unset, model: "tiny+mine", route: "server", reason: "out-of-scope"},
-		{name: "out of scope, labels", scope: always, confidence: unset, model: "tiny+desk", route: "server", reason: "out-of-scope"},
+		{name: "in scope", scope: never, confidence: never, model: "tiny+mine", route: "device", reason: "in-scope"},
+		{name: "out of scope", scope: always, confidence: never, model: "tiny+mine", route: "server", reason: "out-of-scope"},
+		{name: "out of scope, labels", scope: always, confidence: never, model: "tiny+desk", route: "server", reason: "out-of-scope"},
 		{name: "low confidence", scope: never, confidence: always, model: "tiny+mine", route: "server", reason: "low-confidence"},
 		{name: "low confidence of the base model", scope: never, confidence: always, model: "tiny", route: "server", reason: "low-confidence"},
-		{name: "dead server", scope: always, confidence: unset, model: "tiny+mine", step: fake.Drop(), route: "device", reason: "server-failed", degraded: "true"},
+		{name: "dead server", scope: always, confidence: never, model: "tiny+mine", step: fake.Drop(), route: "device", reason: "server-failed", degraded: "true"},
 		{name: "dead server after a draft", scope: never, confidence: always, model: "tiny+mine", step: fake.Drop(), route: "device", reason: "server-failed", degraded: "true"},
-		{name: "local only", scope: always, confidence: unset, local: true, model: "tiny+mine", route: "device", reason: "local-only", degraded: "true"},
-		{name: "no server", scope: always, confidence: unset, noServer: true, model: "tiny+mine", route: "device", reason: "no-server", degraded: "true"},
-		{name: "forced to the device", scope: always, confidence: unset, force: "device", model: "tiny+mine", route: "device", reason: "forced"},
-		{name: "forced to the server", scope: never, confidence: unset, force: "server", model: "tiny", route: "server", reason: "forced"},
-		{name: "left open", scope: never, confidence: unset, force: "auto", model: "tiny+mine", route: "device", reason: "in-scope"},
+		{name: "local only", scope: always, confidence: never, local: true, model: "tiny+mine", route: "device", reason: "local-only", degraded: "true"},
+		{name: "no server", scope: always, confidence: never, noServer: true, model: "tiny+mine", route: "device", reason: "no-server", degraded: "true"},
+		{name: "forced to the device", scope: always, confidence: never, force: "device", model: "tiny+mine", route: "device", reason: "forced"},
+		{name: "forced to the server", scope: never, confidence: never, force: "server", model: "tiny", route: "server", reason: "forced"},
+		{name: "left open", scope: never, confidence: never, force: "auto", model: "tiny+mine", route: "device", reason: "in-scope"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			step := c.step
@@ -345,7 +345,7 @@ func TestCutAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil, step)
-			w.policy(always, unset)
+			w.policy(always, never)
 			r := w.post(chatPath, ask("tiny+mine", "why", ""))
 			require.Equal(t, http.StatusBadGateway, r.status)
 			message, kind, _, code := r.error(t)

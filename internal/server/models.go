@@ -89,16 +89,14 @@ func (s *shelf) unknown(model string) error {
 		ids = append(ids, s.base+"+"+x.Name)
 	}
 	e.Message = fmt.Sprintf("there is no model %q", clip(model))
-	near := store.Nearest(model, ids)
+	near := ""
+	for _, x := range entries { // a customisation's bare name is the likeliest slip
+		if strings.EqualFold(x.Name, model) {
+			near = s.base + "+" + x.Name
+		}
+	}
 	if near == "" {
-		// A customisation's bare name is the likeliest slip.
-		names := ids[1:]
-		for i := range names {
-			names[i] = strings.TrimPrefix(names[i], s.base+"+")
-		}
-		if n := store.Nearest(strings.TrimPrefix(model, s.base+"+"), names); n != "" {
-			near = s.base + "+" + n
-		}
+		near = store.Nearest(model, ids)
 	}
 	if near != "" {
 		e.Message += fmt.Sprintf("; did you mean %q?", near)

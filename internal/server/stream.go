@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -39,9 +41,18 @@ func (e *events) write(data []byte) error {
 	// without deadlines are those of tests.
 	_ = e.rc.SetWriteDeadline(time.Now().Add(writeTime))
 	if _, err := e.w.Write(append(append([]byte("data: "), data...), "\n\n"...)); err != nil {
-		return err
+		return left(err)
 	}
-	return e.rc.Flush()
+	return left(e.rc.Flush())
+}
+
+// left marks a failed write: the client has left, which may show here before
+// its request is cancelled.
+func left(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", context.Canceled, err)
 }
 
 // done ends a whole answer.

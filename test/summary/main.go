@@ -130,6 +130,7 @@ func (t *totals) print(w io.Writer) bool {
 	for _, b := range slices.Compact(t.failedBuilds) {
 		fmt.Fprintln(w, "DOES NOT BUILD:", b)
 	}
-	fmt.Fprintf(w, "%d packages, %d failed; %d tests passed, %d failed, %d skipped\n", t.packages, t.failedPackages, t.passed, t.failed, t.skipped)
+	fmt.Fprintf(w, "%d packages, %d of them failed\n", t.packages, t.failedPackages)
+	fmt.Fprintf(w, "tests: %d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	return t.failedPackages == 0 && t.failed == 0 && len(t.failedBuilds) == 0 && t.packages > 0
 }

@@ -17,7 +17,7 @@ func TestSummary(t *testing.T) {
 		{"all pass", `{"Action":"output","Package":"a","Test":"TestX","Output":"=== RUN\n"}
 {"Action":"pass","Package":"a","Test":"TestX"}
 {"Action":"pass","Package":"a","Elapsed":0.5}
-{"Action":"skip","Package":"b"}`, true, []string{"pass a  0.5 s", "1 packages, 0 failed; 1 tests passed, 0 failed, 0 skipped"}},
+{"Action":"skip","Package":"b"}`, true, []string{"pass a  0.5 s", "1 packages, 0 of them failed", "tests: 1 passed, 0 failed, 0 skipped"}},
 		{"a skip has its reason", `{"Action":"output","Package":"a","Test":"TestX","Output":"    x_test.go:3: needs a model\n"}
 {"Action":"skip","Package":"a","Test":"TestX"}
 {"Action":"pass","Package":"a"}`, true, []string{"skipped: a TestX: needs a model"}},
