@@ -90,7 +90,7 @@ func (s *Session) query(q Question) (hybrid.Query, error) {
 		if len(turns) < 2 {
 			return query, nil
 		}
-		prompt, err := s.c.hybrid.Prompt(query.Messages, s.custom != nil)
+		prompt, err := s.c.hybrid.Device.Form.Chat(query.Messages)
 		if err != nil {
 			return query, err
 		}

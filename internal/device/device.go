@@ -22,8 +22,7 @@ type Device struct {
 	Model     *model.Model
 	Tokenizer *tokenizer.Tokenizer
 	Pool      *pool.Pool
-	Form      task.Form      // the pool's prompt form
-	Native    *chat.Template // the model's own chat template; nil when it has none
+	Form      task.Form // the pool's prompt form, for the base model too: equal prompts, fair comparisons
 	Lineage   string
 	Warning   string // what to tell the user about model and pool, or ""
 
@@ -68,11 +67,6 @@ func (d *Device) prepare(ctx context.Context, digest string) error {
 	}
 	if d.Form, err = NewForm(d.Tokenizer, d.Pool.Prompt); err != nil {
 		return err
-	}
-	if _, ok := f.String("tokenizer.chat_template"); ok {
-		if d.Native, err = chat.FromGGUF(f); err != nil {
-			return err
-		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err

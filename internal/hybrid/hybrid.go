@@ -183,18 +183,8 @@ func (w *work) prepare(ctx context.Context) error {
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
 	var err error
-	w.prompt, err = w.h.Prompt(w.msgs, c != nil)
+	w.prompt, err = w.h.Device.Form.Chat(w.msgs)
 	return err
-}
-
-// Prompt encodes a conversation: in the pool's form under a customisation, in
-// the model's own for the bare base model.
-func (h *Hybrid) Prompt(msgs []chat.Message, custom bool) ([]int32, error) {
-	form := h.Device.Form
-	if !custom && h.Device.Native != nil {
-		form.Template, form.System = h.Device.Native, ""
-	}
-	return form.Chat(msgs)
 }
 
 func (h *Hybrid) thresholds(c *customize.Customisation) route.Thresholds {

@@ -109,7 +109,7 @@ func (w *world) alone(t *testing.T, q hybrid.Query) (device.Result, int64) {
 		row, err = q.Custom.Bind(t.Context(), w.Device)
 		require.NoError(t, err)
 	}
-	prompt, err := w.Prompt(q.Messages, q.Custom != nil)
+	prompt, err := w.Device.Form.Chat(q.Messages)
 	require.NoError(t, err)
 	before := w.Device.Model.Computed()
 	r, err := w.Device.Generate(t.Context(), device.Request{Prompt: prompt, Row: row, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling})

@@ -119,6 +119,7 @@ type run struct {
 	training   *qa.Training
 	picked     []qa.Labelled
 	tokens     *tokenizer.Tokenizer
+	prompt     pool.Prompt
 	form       task.Form
 	shape      arch.Config
 	lineage    string
@@ -162,7 +163,17 @@ func (r *run) prepare() error {
 	if r.lineage, err = gguf.Fingerprint(f); err != nil {
 		return err
 	}
-	r.form, err = device.NewForm(r.tokens, pool.Prompt{Template: chat.ChatML})
+	// Plain ChatML where the model knows its tokens: the models' own templates
+	// add system turns that cost every prompt and every training row.
+	r.prompt.Template = chat.ChatML
+	if _, ok := r.tokens.ID("<|im_start|>"); !ok {
+		own, err := chat.FromGGUF(f)
+		if err != nil {
+			return err
+		}
+		r.prompt.Template = own.Source()
+	}
+	r.form, err = device.NewForm(r.tokens, r.prompt)
 	return err
 }
 
@@ -357,7 +368,7 @@ func (r *run) write() (*pool.Pool, error) {
 		Name:    c.Name,
 		Base:    pool.Base{Name: r.o.ModelName, Digest: digest, Lineage: r.lineage, Shape: r.shape},
 		Feature: pool.Feature{Name: feature, Layer: c.FeatureLayer, Text: "question", MaxTokens: featureTokens, Mean: r.mean, Scale: r.scale, Tau: r.tau},
-		Prompt:  pool.Prompt{Template: chat.ChatML},
+		Prompt:  r.prompt,
 		Members: members, Stack: stack, Keep: c.Keep,
 		Made: pool.Provenance{
 			Created: time.Now().UTC().Format(time.RFC3339), Recipe: recipe, Seed: c.Rows.Seed, Licence: c.Licence, Licences: r.training.Licences(),
