@@ -114,7 +114,7 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 		return nil, err
 	}
 	c := &Crayon{Library: lib}
-	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest}); err != nil {
+	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Bare: o.Pool == ""}); err != nil {
 		return nil, err
 	}
 	if err := c.connect(o); err != nil {

@@ -93,6 +93,10 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		return nil, &fault.Error{Op: "customize", Path: set.Source, Exit: fault.ExitUsage,
 			Err: fmt.Errorf("%d examples; a customisation takes 1 to %d", n, most), Hint: "crayon customize --template > mine.csv"}
 	}
+	if len(d.Pool.Blended()) == 0 {
+		return nil, &fault.Error{Op: "customize", Path: d.Path(), Err: errors.New("there is no pool for this model"),
+			Hint: "crayon pool train mine.crayon --data DIR --model " + d.Path(), Exit: fault.ExitUsage}
+	}
 	c := &Customisation{
 		Version: Version, Name: name, Created: start.UTC().Truncate(time.Second), Strategy: "blend", Shared: 1,
 		Pool: d.Pool.Digest(), Lineage: d.Lineage, Model: d.Pool.Base.Name, Labels: set.Labels, Inferred: set.Inferred,

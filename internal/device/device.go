@@ -34,6 +34,7 @@ type Device struct {
 type Options struct {
 	Threads int    // 0: one a core
 	Digest  string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
+	Bare    bool   // without customisations, if the pool is another model's; else that is an error
 }
 
 // Open loads the model at path and packs the pool's adapters beside it.
@@ -43,14 +44,14 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 		return nil, err
 	}
 	d := &Device{Model: m, Pool: p, path: path}
-	if err := d.prepare(ctx, opt.Digest); err != nil {
+	if err := d.prepare(ctx, opt.Digest, opt.Bare); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Device) prepare(ctx context.Context, digest string) error {
+func (d *Device) prepare(ctx context.Context, digest string, bare bool) error {
 	f := d.Model.File()
 	var err error
 	if d.Tokenizer, err = tokenizer.FromGGUF(f); err != nil {
@@ -62,6 +63,9 @@ func (d *Device) prepare(ctx context.Context, digest string) error {
 	if digest == "" {
 		digest = d.Pool.Base.Digest
 	}
+	if bare && d.Lineage != d.Pool.Base.Lineage {
+		return d.prepareBare(f)
+	}
 	if d.Warning, err = d.Pool.Check(digest, d.Lineage, d.Model.Config); err != nil {
 		return err
 	}
@@ -71,6 +75,19 @@ func (d *Device) prepare(ctx context.Context, digest string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	d.side, err = d.Model.NewSide(d.Pool.Stack)
+	return err
+}
+
+// prepareBare goes on without a pool, in the model's own prompt form.
+func (d *Device) prepareBare(f *gguf.File) error {
+	own, err := chat.FromGGUF(f)
+	if err != nil {
+		return err
+	}
+	d.Warning = fmt.Sprintf("the pool was made for %s, not for this model: it runs without customisations", d.Pool.Base.Name)
+	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
+	d.Form = task.Form{Tokenizer: d.Tokenizer, Template: own, End: d.Tokenizer.EOS()}
 	d.side, err = d.Model.NewSide(d.Pool.Stack)
 	return err
 }

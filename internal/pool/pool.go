@@ -81,6 +81,11 @@ type Provenance struct {
 	Workers  int
 }
 
+// Bare is the pool of a model that has none: no adapters, so no customisations.
+func Bare(lineage string, c arch.Config) *Pool {
+	return &Pool{Name: "none", Base: Base{Lineage: lineage, Shape: c}, Stack: &adapter.Stack{Pairs: map[arch.Slot]*adapter.Pair{}}}
+}
+
 // Digest is the sha256 of the pool's file, hex.
 func (p *Pool) Digest() string { return p.digest }
 
