@@ -53,7 +53,7 @@ func TestUpdate(t *testing.T) {
 		Digests: map[string]string{"pool": "0123456789abcdef"}, Environment: bench.Environment{Machine: "a machine", Date: "2026-01-02T03:04:05Z"}}
 	section := bench.Section{Users: 3, Rows: 90, Macro: map[string]*bench.Figure{"base": {Accuracy: 0.25, Low: 0.2, High: 0.3}, "blend": {Accuracy: 0.5, Low: 0.4, High: 0.6}},
 		Differences: map[string]*bench.Difference{"blend-base": {Difference: 0.25, Low: 0.1, High: 0.4}}}
-	report.Section, report.Groups = section, map[bench.Group]*bench.Section{bench.LeftOut: &section}
+	report.Section, report.Groups = section, map[bench.Group]*bench.Section{bench.NewDataset: &section}
 	data, err := json.Marshal(report)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "bench", "results", "tiny.json"), data, 0o644))
@@ -70,7 +70,7 @@ func TestUpdate(t *testing.T) {
 	require.Equal(t, []string{page}, stale)
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	require.Contains(t, string(text), "left out of training (3 users, 90 rows)")
+	require.Contains(t, string(text), "new data sets (3 users, 90 rows)")
 	require.Contains(t, string(text), "| blend | 0.500 [0.400, 0.600] |")
 	require.Contains(t, string(text), "| blend minus base | +0.250 [+0.100, +0.400] |")
 	require.Contains(t, string(text), "a machine; 2026-01-02")

@@ -72,11 +72,20 @@ func benchTable(root, name string) (string, error) {
 	columns := []struct {
 		name string
 		s    *bench.Section
-	}{{"left out of training", r.Groups[bench.LeftOut]}, {"seen in training", r.Groups[bench.Seen]}, {"all", &r.Section}}
+	}{{"new subjects", r.Groups[bench.NewSubject]}, {"new data sets", r.Groups[bench.NewDataset]}, {"seen in training", r.Groups[bench.Seen]}, {"all", &r.Section}}
 	head := []string{"accuracy [95 %]"}
 	for _, c := range columns {
 		if c.s != nil {
-			head = append(head, fmt.Sprintf("%s (%d users, %d rows)", c.name, c.s.Users, c.s.Rows))
+			var of []string
+			for set := range c.s.ByDataset {
+				of = append(of, set)
+			}
+			slices.Sort(of)
+			name := c.name
+			if len(of) > 0 && len(of) <= 6 {
+				name += ": " + strings.Join(of, ", ")
+			}
+			head = append(head, fmt.Sprintf("%s (%d users, %d rows)", name, c.s.Users, c.s.Rows))
 		}
 	}
 	t := &table{}
