@@ -180,7 +180,7 @@ func gather(t *safetensors.Tensor, slots map[string]arch.Slot, modules map[arch.
 // has none and is not loaded.
 func WritePEFT(dir string, a *Adapter, c arch.Config, baseName string) error {
 	if err := writePEFT(dir, a, c, baseName); err != nil {
-		return &fault.Error{Op: "write peft adapter", Path: dir, Err: err}
+		return &fault.Error{Op: "write peft adapter", Path: dir, Err: err, Hint: atomicfile.Hint(err, filepath.Join(dir, configFile))}
 	}
 	return nil
 }

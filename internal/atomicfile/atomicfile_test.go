@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +41,51 @@ func TestFailureLeavesTheOldFile(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "the temporary file stayed")
+}
+
+func TestModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes here")
+	}
+	path := filepath.Join(t.TempDir(), "f")
+	empty := func(io.Writer) error { return nil }
+	for _, step := range []struct {
+		write func(string, func(io.Writer) error) error
+		mode  os.FileMode
+	}{{WritePrivate, 0o600}, {Write, 0o640}, {WritePrivate, 0o600}} {
+		if step.mode != 0o600 {
+			require.NoError(t, os.Chmod(path, step.mode))
+		}
+		require.NoError(t, step.write(path, empty))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, step.mode, info.Mode().Perm())
+	}
+}
+
+func TestMove(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	require.ErrorIs(t, Move(from, to), os.ErrNotExist)
+	require.NoError(t, os.WriteFile(to, []byte("old"), 0o600))
+	require.NoError(t, os.WriteFile(from, []byte("new"), 0o600))
+	require.NoError(t, Move(from, to))
+	require.NoFileExists(t, from)
+	got, err := os.ReadFile(to)
+	require.NoError(t, err)
+	require.Equal(t, "new", string(got))
+}
+
+func TestHint(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.ENOSPC:                                 "free some space in d",
+		&os.PathError{Op: "write", Err: syscall.EFBIG}: "free some space in d",
+		os.ErrPermission:                               "make d writable, or name another folder",
+		os.ErrNotExist:                                 "make the folder d",
+		io.ErrUnexpectedEOF:                            "",
+	} {
+		require.Equal(t, want, Hint(err, filepath.Join("d", "f")), err)
+	}
 }
 
 func TestNoFolder(t *testing.T) {

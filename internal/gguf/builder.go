@@ -234,7 +234,7 @@ func (b *Builder) WriteFile(path string) error {
 		return err
 	})
 	if err != nil {
-		return &fault.Error{Op: "write gguf", Path: path, Err: err}
+		return &fault.Error{Op: "write gguf", Path: path, Err: err, Hint: atomicfile.Hint(err, path)}
 	}
 	return nil
 }

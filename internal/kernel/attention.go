@@ -1,5 +1,7 @@
 package kernel
 
+import "crayon/internal/half"
+
 // Scores stores the dot product of q and the i-th key in dst[i], for the
 // len(dst) keys that begin at keys[i*stride]. A score's bits depend on q and
 // its key alone.
@@ -58,7 +60,7 @@ func plainScoresHalf(dst, q []float32, keys []uint16, stride int) {
 	for i := range dst {
 		var s float64
 		for k, v := range q {
-			s += float64(v) * float64(HalfToFloat(keys[i*stride+k]))
+			s += float64(v) * float64(half.Float32(keys[i*stride+k]))
 		}
 		dst[i] = float32(s)
 	}
@@ -75,19 +77,19 @@ func plainWeightedSum(dst, p, values []float32, stride int) {
 func plainWeightedSumHalf(dst, p []float32, values []uint16, stride int) {
 	for i, w := range p {
 		for k := range dst {
-			dst[k] += w * HalfToFloat(values[i*stride+k])
+			dst[k] += w * half.Float32(values[i*stride+k])
 		}
 	}
 }
 
 func plainToHalf(dst []uint16, src []float32) {
 	for i, v := range src {
-		dst[i] = FloatToHalf(v)
+		dst[i] = half.Bits(v)
 	}
 }
 
 func plainFromHalf(dst []float32, src []uint16) {
 	for i, v := range src {
-		dst[i] = HalfToFloat(v)
+		dst[i] = half.Float32(v)
 	}
 }

@@ -135,14 +135,14 @@ func (g *gemm) share(t *Team) {
 	bm, bn := g.m, g.n
 	parts := func() int { return ((g.m + bm - 1) / bm) * ((g.n + bn - 1) / bn) }
 	for parts() < 2*t.Threads() {
-		half := func(v, unit int) int { return (v/2 + unit - 1) / unit * unit }
+		halve := func(v, unit int) int { return (v/2 + unit - 1) / unit * unit }
 		switch {
 		case bm >= bn && bm > 4*high:
-			bm = half(bm, high)
+			bm = halve(bm, high)
 		case bn > 2*wide:
-			bn = half(bn, wide)
+			bn = halve(bn, wide)
 		case bm > 4*high:
-			bm = half(bm, high)
+			bm = halve(bm, high)
 		default:
 			goto cut
 		}
@@ -217,8 +217,8 @@ func (g *gemm) block(r0, r1, c0, c1 int) {
 
 // columns is the width of the sliver that holds n columns.
 func (g *gemm) columns(n int) int {
-	if half := g.tiles.width / 2; n <= half {
-		return half
+	if narrow := g.tiles.width / 2; n <= narrow {
+		return narrow
 	}
 	return g.tiles.width
 }

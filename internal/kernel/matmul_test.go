@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"crayon/internal/half"
+
 	"pgregory.net/rapid"
 )
 
@@ -18,17 +20,17 @@ type scheme struct {
 	eight bool
 }
 
-func half(f float32) float32 { return HalfToFloat(FloatToHalf(f)) }
+func rounded(f float32) float32 { return half.Float32(half.Bits(f)) }
 
 var schemes = []scheme{
-	{"q4_0", func(r *rand.Rand, b *Block) { b.D = half(float32(r.NormFloat64())); b.M = -8 * b.D }, scaleShift, false},
+	{"q4_0", func(r *rand.Rand, b *Block) { b.D = rounded(float32(r.NormFloat64())); b.M = -8 * b.D }, scaleShift, false},
 	{"q4_1", func(r *rand.Rand, b *Block) {
-		b.D, b.M = half(r.Float32()), half(float32(r.NormFloat64()))
+		b.D, b.M = rounded(r.Float32()), rounded(float32(r.NormFloat64()))
 	}, scaleHalf, false},
 	{"four bits, float", func(r *rand.Rand, b *Block) { b.D, b.M = r.Float32()/3, float32(r.NormFloat64()) }, scaleFull, false},
-	{"q8_0", func(r *rand.Rand, b *Block) { b.D = half(float32(r.NormFloat64())); b.M = -128 * b.D }, scaleShift, true},
+	{"q8_0", func(r *rand.Rand, b *Block) { b.D = rounded(float32(r.NormFloat64())); b.M = -128 * b.D }, scaleShift, true},
 	{"eight bits, half", func(r *rand.Rand, b *Block) {
-		b.D, b.M = half(r.Float32()), half(float32(r.NormFloat64()))
+		b.D, b.M = rounded(r.Float32()), rounded(float32(r.NormFloat64()))
 	}, scaleHalf, true},
 	{"eight bits, float", func(r *rand.Rand, b *Block) { b.D, b.M = r.Float32()/3, float32(r.NormFloat64()) }, scaleFull, true},
 }

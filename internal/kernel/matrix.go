@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 	"unsafe"
+
+	"crayon/internal/half"
 )
 
 const (
@@ -178,6 +180,12 @@ const (
 	bitM     = 1 << 9
 )
 
+// isHalf says whether f is exactly a finite half-precision number.
+func isHalf(f float32) bool {
+	h := half.Bits(f)
+	return half.Finite(h) && half.Float32(h) == f
+}
+
 // possible returns the bits of seen that hold for a block too.
 func possible(seen uint32, d, m float32) uint32 {
 	const shifts = 1<<(maxShift+1) - 1
@@ -230,10 +238,10 @@ func (w *Matrix) scales(panel, block, lane int) (d, m float32) {
 	i := (panel*w.blocks+block)*w.scaleLanes() + lane
 	switch w.scaling {
 	case scaleShift:
-		d = HalfToFloat(w.half[i])
+		d = half.Float32(w.half[i])
 		return d, -d * float32(int(1)<<w.shift)
 	case scaleHalf:
-		return HalfToFloat(w.half[i]), HalfToFloat(w.half[i+lanes])
+		return half.Float32(w.half[i]), half.Float32(w.half[i+lanes])
 	default:
 		return w.full[i], w.full[i+lanes]
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"crayon/internal/half"
+
 	"pgregory.net/rapid"
 )
 
@@ -107,7 +109,7 @@ func TestExpAtTheEnds(t *testing.T) {
 		// Once in a vector and once as a tail.
 		for _, n := range []int{16, 5} {
 			for _, c := range []struct{ x, low, high float32 }{
-				{-inf, 0, 0}, {inf, inf, inf}, {-1e30, 0, 0}, {1e30, inf, inf}, {0, 1, 1}, {-0.0, 1, 1},
+				{-inf, 0, 0}, {inf, inf, inf}, {-1e30, 0, 0}, {1e30, inf, inf}, {0, 1, 1}, {float32(math.Copysign(0, -1)), 1, 1},
 				{-88, 6.0e-39, 6.1e-39}, {-100, 3.6e-44, 3.9e-44}, {-105, 0, 0}, {88.7, 3.3e38, 3.4e38}, {89, inf, inf},
 				{1e-42, 1, 1},
 			} {
@@ -257,12 +259,12 @@ func TestHalf(t *testing.T) {
 		ToHalf(back, wide)
 		for i, h := range all {
 			if f := float64(wide[i]); math.IsNaN(f) {
-				if !math.IsNaN(float64(HalfToFloat(h))) || back[i]&0x7c00 != 0x7c00 || back[i]&0x3ff == 0 {
+				if !math.IsNaN(float64(half.Float32(h))) || back[i]&0x7c00 != 0x7c00 || back[i]&0x3ff == 0 {
 					t.Fatalf("%04x: NaN there, %04x back", h, back[i])
 				}
 				continue
 			}
-			if wide[i] != HalfToFloat(h) || back[i] != h {
+			if wide[i] != half.Float32(h) || back[i] != h {
 				t.Fatalf("%04x: %g, %04x back", h, wide[i], back[i])
 			}
 		}
@@ -276,7 +278,7 @@ func TestHalf(t *testing.T) {
 			got := make([]uint16, len(x))
 			ToHalf(got, x)
 			for i, v := range x {
-				if want := FloatToHalf(v); got[i] != want {
+				if want := half.Bits(v); got[i] != want {
 					t.Fatalf("half of %g: %04x, want %04x", v, got[i], want)
 				}
 			}
@@ -295,10 +297,10 @@ func TestAttention(t *testing.T) {
 			ToHalf(short, rows)
 			rounded := make([]float32, len(rows))
 			FromHalf(rounded, short)
-			for _, half := range []bool{false, true} {
+			for _, wantHalf := range []bool{false, true} {
 				data := rows
 				s, sum := make([]float32, n), slices.Clone(q)
-				if half {
+				if wantHalf {
 					data = rounded
 					ScoresHalf(s, q, short, stride)
 					WeightedSumHalf(sum, p, short, stride)
@@ -316,7 +318,7 @@ func TestAttention(t *testing.T) {
 					}
 					near(t, "score", i, float64(s[i]), dot, 1e-5*float64(d+1))
 					alone := make([]float32, 1)
-					if half {
+					if wantHalf {
 						ScoresHalf(alone, q, short[i*stride:], stride)
 					} else {
 						Scores(alone, q, rows[i*stride:], stride)
@@ -336,8 +338,8 @@ func BenchmarkVector(b *testing.B) {
 	x, y, z := random(r, 1536), random(r, 1536), make([]float32, 1536)
 	logits := random(r, 49152)
 	keys := random(r, 512*64)
-	half := make([]uint16, len(keys))
-	ToHalf(half, keys)
+	short := make([]uint16, len(keys))
+	ToHalf(short, keys)
 	s := make([]float32, 512)
 	q := x[:64]
 	var a Acts
@@ -356,8 +358,8 @@ func BenchmarkVector(b *testing.B) {
 			{"LogSumExp", 49152, func() { LogSumExp(logits) }},
 			{"MaxIndex", 49152, func() { MaxIndex(logits) }},
 			{"RopePairs", 64, func() { Rope(z[:64], x[:32], y[:32], false) }},
-			{"ScoresHalf", 512 * 64, func() { ScoresHalf(s, q, half, 64) }},
-			{"WeightedSumHalf", 512 * 64, func() { WeightedSumHalf(z[:64], s, half, 64) }},
+			{"ScoresHalf", 512 * 64, func() { ScoresHalf(s, q, short, 64) }},
+			{"WeightedSumHalf", 512 * 64, func() { WeightedSumHalf(z[:64], s, short, 64) }},
 			{"Quantise", 1536, func() { a.Set(nil, x, 1, 1536); a.quantise(nil) }},
 		} {
 			b.Run(fmt.Sprintf("%s/%v", c.name, l), func(b *testing.B) {

@@ -6,8 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
-	"crayon/internal/store"
 
 	"github.com/stretchr/testify/require"
 )
@@ -29,7 +29,7 @@ func TestFullDisk(t *testing.T) {
 	_, err := b.Pull(context.Background(), "demo")
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 	require.Error(t, err)
-	require.True(t, store.IsFull(err), "%v", err)
+	require.True(t, atomicfile.IsFull(err), "%v", err)
 	require.Contains(t, fault.Hint(err), "free some space")
 	b.tidy(t, false)
 	require.Empty(t, b.pipCalls(t))

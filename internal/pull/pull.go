@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
 	"crayon/internal/store"
 	"crayon/internal/upstream"
@@ -164,7 +165,7 @@ func (p *Puller) Pull(ctx context.Context, ref string) (Result, error) {
 		errs = append(errs, err)
 		tried = append(tried, Tried{strings.Join(src.URIs, " "), err.Error()})
 		// Another source mends neither a full disk, nor Ctrl-C, nor local-only.
-		if ctx.Err() != nil || store.IsFull(err) || errors.Is(err, upstream.ErrLocalOnly) {
+		if ctx.Err() != nil || atomicfile.IsFull(err) || errors.Is(err, upstream.ErrLocalOnly) {
 			break
 		}
 	}
@@ -332,7 +333,7 @@ func (p *Puller) attempt(ctx context.Context, j job, src Source) (fetched, *down
 func (p *Puller) bring(ctx context.Context, d *download) (fetched, error) {
 	j, src := d.job, d.src
 	if err := d.run(ctx); err != nil {
-		if store.IsFull(err) {
+		if atomicfile.IsFull(err) {
 			d.discard() // half a file on a full disk helps nobody
 			return fetched{}, &fault.Error{Op: "pull", Path: j.name, Err: err, Hint: "free some space in " + filepath.Dir(j.final)}
 		}

@@ -136,7 +136,7 @@ func (f *File) WriteFile(path string) error {
 		return err
 	})
 	if err != nil {
-		return &fault.Error{Op: "write safetensors", Path: path, Err: err}
+		return &fault.Error{Op: "write safetensors", Path: path, Err: err, Hint: atomicfile.Hint(err, path)}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
 
 	"github.com/stretchr/testify/require"
@@ -30,7 +31,7 @@ func TestFullDiskLeavesTheOldFile(t *testing.T) {
 	})
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 	require.Error(t, err)
-	require.True(t, IsFull(err), "%v", err)
+	require.True(t, atomicfile.IsFull(err), "%v", err)
 	require.Contains(t, fault.Hint(err), "free some space")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -154,7 +154,7 @@ func (s *state) save(path string, id identity) error {
 		return binary.Write(out, binary.LittleEndian, sum.Sum32())
 	})
 	if err != nil {
-		return &fault.Error{Op: "write checkpoint", Path: path, Err: err, Hint: "free some space, or name another file for the checkpoint"}
+		return &fault.Error{Op: "write checkpoint", Path: path, Err: err, Hint: atomicfile.Hint(err, path)}
 	}
 	return nil
 }

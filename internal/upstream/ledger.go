@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
 	"crayon/internal/store"
 
@@ -246,7 +247,7 @@ func (l *Ledger) append(e Entry) (err error) {
 
 func ledgerFault(path string, err error) error {
 	hint := "make the ledger's folder writable: what can't be listed does not leave"
-	if store.IsFull(err) {
+	if atomicfile.IsFull(err) {
 		hint = "free some space: what can't be listed does not leave"
 	}
 	return &fault.Error{Op: "use ledger", Path: path, Err: err, Hint: hint}

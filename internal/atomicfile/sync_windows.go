@@ -1,4 +1,4 @@
-package store
+package atomicfile
 
 import (
 	"errors"
@@ -14,7 +14,3 @@ func isQuota(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }
-
-// OpenToOthers is false: Windows keeps who may read in lists that the mode
-// does not show.
-func OpenToOthers(string) (bool, error) { return false, nil }
