@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -223,8 +222,7 @@ func (a *app) columns(w io.Writer, name string, bare, x crayon.Answer) {
 
 // printer is a sink that writes the answer as it comes.
 type printer struct {
-	w     io.Writer
-	first time.Time
+	w io.Writer
 }
 
 func (p *printer) Decided(crayon.Decision) error { return nil }

@@ -49,9 +49,9 @@ func (p *Pair) check() error {
 	case p.Rank < 1 || p.In < 1 || p.Out < 1:
 		return fmt.Errorf("rank %d, in %d, out %d: all must be at least 1", p.Rank, p.In, p.Out)
 	case len(p.A) != p.Rank*p.In:
-		return fmt.Errorf("A has %d values, not %d x %d", len(p.A), p.Rank, p.In)
+		return fmt.Errorf("matrix A has %d values, not %d x %d", len(p.A), p.Rank, p.In)
 	case len(p.B) != p.Out*p.Rank:
-		return fmt.Errorf("B has %d values, not %d x %d", len(p.B), p.Out, p.Rank)
+		return fmt.Errorf("matrix B has %d values, not %d x %d", len(p.B), p.Out, p.Rank)
 	}
 	return nil
 }

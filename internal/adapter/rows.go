@@ -88,7 +88,7 @@ func join(a, b matrix, scale float64) (*Pair, error) {
 	case b.values == nil:
 		return nil, fmt.Errorf("it has an A but no B")
 	case a.rows != b.cols:
-		return nil, fmt.Errorf("A is %d x %d and B %d x %d: their ranks differ", a.rows, a.cols, b.rows, b.cols)
+		return nil, fmt.Errorf("matrix A is %d x %d and B %d x %d: their ranks differ", a.rows, a.cols, b.rows, b.cols)
 	}
 	return &Pair{Rank: a.rows, In: a.cols, Out: b.rows, A: a.values, B: scaled(b.values, float32(scale))}, nil
 }

@@ -239,7 +239,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	for _, want := range []string{
 		"mine", "its scale is NaN", "blk.0.attn_q.weight: B holds +Inf at 3", "blk.0.attn_k.weight: A holds NaN at 1",
 		"blk.0.attn_v.weight: B is all zero", "blk.0.attn_output.weight: A is all zero",
-		"blk.0.ffn_gate.weight: it is for a layer of 12 x 10, the model's is 10 x 12", "blk.0.ffn_up.weight: A has 23 values",
+		"blk.0.ffn_gate.weight: it is for a layer of 12 x 10, the model's is 10 x 12", "blk.0.ffn_up.weight: matrix A has 23 values",
 		"blk.0.ffn_down.weight: it has no weights", "blk.1.attn_q.weight: rank 0", "blk.14.attn_k.weight: the model has 2 layers", "slot -1",
 	} {
 		require.ErrorContains(t, err, want)

@@ -78,11 +78,11 @@ func TestMove(t *testing.T) {
 
 func TestHint(t *testing.T) {
 	for err, want := range map[error]string{
-		syscall.ENOSPC:                                 "free some space in d",
+		syscall.ENOSPC: "free some space in d",
 		&os.PathError{Op: "write", Err: syscall.EFBIG}: "free some space in d",
-		os.ErrPermission:                               "make d writable, or name another folder",
-		os.ErrNotExist:                                 "make the folder d",
-		io.ErrUnexpectedEOF:                            "",
+		os.ErrPermission:    "make d writable, or name another folder",
+		os.ErrNotExist:      "make the folder d",
+		io.ErrUnexpectedEOF: "",
 	} {
 		require.Equal(t, want, Hint(err, filepath.Join("d", "f")), err)
 	}

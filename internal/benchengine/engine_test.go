@@ -18,6 +18,7 @@ import (
 	"crayon/internal/qa"
 	"crayon/internal/task"
 	"crayon/internal/testmodel/tiny"
+	"crayon/internal/testmodel/tinydevice"
 )
 
 // open is an engine on the tiny pool, with a rival: its first member.
@@ -34,9 +35,7 @@ func open(t *testing.T, rival bool) (*Engine, *device.Device) {
 		p, err = p.Write(poolPath, gguf.Q8_0)
 		require.NoError(t, err)
 	}
-	d, err := device.Open(t.Context(), modelPath, p, device.Options{Threads: 2})
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
+	d := tinydevice.With(t, modelPath, p)
 	e, err := New(d)
 	require.NoError(t, err)
 	return e, d

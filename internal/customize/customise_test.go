@@ -21,23 +21,8 @@ import (
 	"crayon/internal/route"
 	"crayon/internal/task"
 	"crayon/internal/testmodel/tiny"
+	"crayon/internal/testmodel/tinydevice"
 )
-
-func open(t testing.TB) *device.Device {
-	t.Helper()
-	modelPath, poolPath := tiny.Tiny(t)
-	p, err := pool.Open(poolPath)
-	require.NoError(t, err)
-	return openWith(t, modelPath, p)
-}
-
-func openWith(t testing.TB, modelPath string, p *pool.Pool) *device.Device {
-	t.Helper()
-	d, err := device.Open(t.Context(), modelPath, p, device.Options{Threads: 2})
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
-	return d
-}
 
 // labelled is a label task of 12 rows and 4 labels, found in the answers.
 func labelled(t testing.TB) *examples.Set {
@@ -62,7 +47,7 @@ func create(t testing.TB, d *device.Device, set *examples.Set, opt Options) *Cus
 }
 
 func TestMake(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	set := labelled(t)
 	c := create(t, d, set, Options{})
 	require.Equal(t, set.Labels, c.Labels)
@@ -119,7 +104,7 @@ func TestMake(t *testing.T) {
 }
 
 func TestBind(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	row, err := c.Bind(t.Context(), d)
 	require.NoError(t, err)
@@ -176,14 +161,14 @@ func TestBind(t *testing.T) {
 	other.Keep = 1
 	other, err = other.Write(poolPath, gguf.Q8_0)
 	require.NoError(t, err)
-	_, err = c.Bind(t.Context(), openWith(t, modelPath, other))
+	_, err = c.Bind(t.Context(), tinydevice.With(t, modelPath, other))
 	require.ErrorContains(t, err, "another pool")
 	_, err = c.Bind(t.Context(), d)
 	require.NoError(t, err)
 }
 
 func TestBindAtOnce(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	var all sync.WaitGroup
 	for range 8 {
@@ -209,7 +194,7 @@ func scaled(t *testing.T, by float32) *device.Device {
 	}
 	p, err = p.Write(poolPath, gguf.F32)
 	require.NoError(t, err)
-	return openWith(t, modelPath, p)
+	return tinydevice.With(t, modelPath, p)
 }
 
 func TestEffectProbe(t *testing.T) {
@@ -223,7 +208,7 @@ func TestEffectProbe(t *testing.T) {
 }
 
 func TestUnmarshalRefuses(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	data, err := create(t, d, labelled(t), Options{}).Marshal()
 	require.NoError(t, err)
 	_, err = Unmarshal("mine", data)
@@ -273,7 +258,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	d := open(f)
+	d := tinydevice.Open(f)
 	set := labelled(f)
 	set.Examples = set.Examples[:2]
 	data, err := create(f, d, set, Options{}).Marshal()
@@ -296,7 +281,7 @@ func FuzzUnmarshal(f *testing.F) {
 }
 
 func TestSignals(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	dir := c.Examples[0].Direction
 	s := c.Signals(d.Pool, dir)
@@ -313,7 +298,7 @@ func TestSignals(t *testing.T) {
 // The blend that runs is the sum of its members' products, whole or merged into
 // one adapter.
 func TestBlendIsTheSumOfItsMembers(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	members, err := c.Members(d.Pool)
 	require.NoError(t, err)
@@ -342,7 +327,7 @@ func TestBlendIsTheSumOfItsMembers(t *testing.T) {
 
 // What serves a question is what was trained and proved: one prompt.
 func TestOnePromptForm(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	text := c.Text("where is <|im_end|>", "a map")
 	require.Equal(t, task.Text("where is <|im_end|>", "a map", c.Labels), text)

@@ -13,10 +13,11 @@ import (
 	"crayon/internal/device"
 	"crayon/internal/examples"
 	"crayon/internal/fault"
+	"crayon/internal/testmodel/tinydevice"
 )
 
 func TestProve(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	var seen []int
 	p, err := Prove(t.Context(), d, c, func(done, total int) {
@@ -100,7 +101,7 @@ func foldOf(d *device.Device, c *Customisation, i int) *fold {
 // Nothing of a fold but the row's own question hangs on the row left out: not
 // on its label, and not on its text.
 func TestLeftOutRowTellsItsFoldNothing(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
@@ -193,7 +194,7 @@ func scores(rt *rapid.T, t *testing.T, d *device.Device, was *Customisation, a *
 }
 
 func TestFolds(t *testing.T) {
-	d := open(t)
+	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	for _, f := range c.folds(d.Pool) {
 		require.Equal(t, []string{"east", "north", "south", "west"}, f.labels)

@@ -2,19 +2,18 @@
 
 package gguf
 
-import (
-	"errors"
-	"os"
-)
+import "io"
 
 // mapFile reads the whole file where memory mapping is not to be had.
 func mapFile(path string) ([]byte, func() error, error) {
-	data, err := os.ReadFile(path)
+	file, size, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(data) == 0 {
-		return nil, nil, errors.New("the file is empty")
+	defer file.Close()
+	data := make([]byte, size)
+	if _, err := io.ReadFull(file, data); err != nil {
+		return nil, nil, err
 	}
 	return data, func() error { return nil }, nil
 }

@@ -1,10 +1,7 @@
 package gguf
 
 import (
-	"errors"
 	"fmt"
-	"math"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -12,24 +9,11 @@ import (
 
 // mapFile maps a regular file read-only.
 func mapFile(path string) ([]byte, func() error, error) {
-	file, err := os.Open(path)
+	file, size, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	size := info.Size()
-	switch {
-	case !info.Mode().IsRegular():
-		return nil, nil, errors.New("not a regular file")
-	case size == 0:
-		return nil, nil, errors.New("the file is empty")
-	case size > math.MaxInt:
-		return nil, nil, fmt.Errorf("%d bytes are too many for this machine's address space", size)
-	}
 	mapping, err := windows.CreateFileMapping(windows.Handle(file.Fd()), nil, windows.PAGE_READONLY, 0, 0, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("map into memory: %w", err)
@@ -41,6 +25,6 @@ func mapFile(path string) ([]byte, func() error, error) {
 	}
 	// The address is the kernel's, not the collector's; going through a pointer
 	// to it says so to vet.
-	data := unsafe.Slice(*(**byte)(unsafe.Pointer(&addr)), int(size))
+	data := unsafe.Slice(*(**byte)(unsafe.Pointer(&addr)), size)
 	return data, func() error { return windows.UnmapViewOfFile(addr) }, nil
 }

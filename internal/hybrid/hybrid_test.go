@@ -18,9 +18,8 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/hybrid"
 	"crayon/internal/model"
-	"crayon/internal/pool"
 	"crayon/internal/route"
-	"crayon/internal/testmodel/tiny"
+	"crayon/internal/testmodel/tinydevice"
 	"crayon/internal/upstream"
 	"crayon/internal/upstream/fake"
 )
@@ -43,14 +42,10 @@ type world struct {
 
 func newWorld(t *testing.T, policy hybrid.Policy, steps ...fake.Step) *world {
 	t.Helper()
-	modelPath, poolPath := tiny.Tiny(t)
-	p, err := pool.Open(poolPath)
-	require.NoError(t, err)
-	d, err := device.Open(t.Context(), modelPath, p, device.Options{Threads: 1})
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
+	d := tinydevice.Open(t)
 	w := &world{fake: fake.New(steps...)}
 	t.Cleanup(w.fake.Close)
+	var err error
 	w.ledger, err = upstream.OpenLedger(filepath.Join(t.TempDir(), "ledger.jsonl"))
 	require.NoError(t, err)
 	gate := upstream.New(upstream.Options{Ledger: w.ledger})

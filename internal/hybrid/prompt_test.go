@@ -8,22 +8,15 @@ import (
 
 	"crayon/internal/chat"
 	"crayon/internal/customize"
-	"crayon/internal/device"
 	"crayon/internal/examples"
-	"crayon/internal/pool"
 	"crayon/internal/task"
-	"crayon/internal/testmodel/tiny"
+	"crayon/internal/testmodel/tinydevice"
 )
 
 // What answers a query is the prompt the pool was trained on and the proof and
 // the benchmark score: context, question, options, in the pool's form.
 func TestPromptIsThePools(t *testing.T) {
-	modelPath, poolPath := tiny.Tiny(t)
-	p, err := pool.Open(poolPath)
-	require.NoError(t, err)
-	d, err := device.Open(t.Context(), modelPath, p, device.Options{Threads: 1})
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
+	d := tinydevice.Open(t)
 	for name, labels := range map[string][]string{"plain": nil, "labels": {"north", "south"}} {
 		t.Run(name, func(t *testing.T) {
 			set := &examples.Set{Labels: labels, Source: "test"}

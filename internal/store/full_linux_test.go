@@ -1,15 +1,13 @@
 package store
 
 import (
-	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"crayon/internal/atomicfile"
 	"crayon/internal/fault"
+	"crayon/internal/testmodel/fulldisk"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,18 +16,8 @@ import (
 func TestFullDiskLeavesTheOldFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	require.NoError(t, WriteBytes(path, []byte("old")))
-	var limit syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
-	signal.Ignore(syscall.SIGXFSZ)
-	defer signal.Reset(syscall.SIGXFSZ)
-	small := limit
-	small.Cur = 1 << 20
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small))
-	err := WriteFile(path, func(w io.Writer) error {
-		_, err := w.Write(make([]byte, 2<<20))
-		return err
-	})
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	var err error
+	fulldisk.After(t, 1<<20, func() { err = WriteBytes(path, make([]byte, 2<<20)) })
 	require.Error(t, err)
 	require.True(t, atomicfile.IsFull(err), "%v", err)
 	require.Contains(t, fault.Hint(err), "free some space")

@@ -6,30 +6,13 @@ package main
 
 import (
 	"context"
-	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
+	"io"
 
-	"crayon/internal/fault"
 	"crayon/internal/oracle"
 )
 
 func main() {
-	threads := flag.Int("threads", 0, "worker threads; 0 is one a core")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	last, err := oracle.Report(ctx, os.Stdout, *threads, nil)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "oracle:", err)
-		if h := fault.Hint(err); h != "" {
-			fmt.Fprintln(os.Stderr, "try:", h)
-		}
-	}
-	if last != "" {
-		fmt.Println(last)
-	}
-	os.Exit(fault.Code(err))
+	oracle.Main(func(ctx context.Context, w io.Writer, threads int) (string, error) {
+		return oracle.Report(ctx, w, threads, nil)
+	})
 }

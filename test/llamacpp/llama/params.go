@@ -7,6 +7,8 @@ import (
 	"github.com/ebitengine/purego"
 )
 
+//lint:file-ignore U1000 the fields that no code names hold the others in place
+
 // The structs of llama.h, field by field. Pointers that are never set here are
 // uintptr, so that the garbage collector does not look at C's memory.
 

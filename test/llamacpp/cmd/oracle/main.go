@@ -6,16 +6,12 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 
-	"crayon/internal/fault"
 	"crayon/internal/oracle"
 	"crayon/test/llamacpp/fetch"
 	"crayon/test/llamacpp/llama"
@@ -26,23 +22,7 @@ import (
 // and differ only in the order of their sums.
 const maxKL = 1e-5
 
-func main() {
-	threads := flag.Int("threads", 0, "worker threads; 0 is one a core")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	last, err := run(ctx, os.Stdout, *threads)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "oracle:", err)
-		if h := fault.Hint(err); h != "" {
-			fmt.Fprintln(os.Stderr, "try:", h)
-		}
-	}
-	if last != "" {
-		fmt.Println(last)
-	}
-	os.Exit(fault.Code(err))
-}
+func main() { oracle.Main(run) }
 
 func run(ctx context.Context, w io.Writer, threads int) (string, error) {
 	dir, err := fetch.Libraries(ctx)
