@@ -24,6 +24,7 @@ var crayons = []color.Color{
 	color.RGBA{R: 0x8c, G: 0x92, B: 0xac, A: 0xff},
 	color.RGBA{R: 0xf2, G: 0x8e, B: 0x2b, A: 0xff},
 	color.RGBA{R: 0x2a, G: 0x9d, B: 0x8f, A: 0xff},
+	color.RGBA{R: 0xc4, G: 0x45, B: 0x69, A: 0xff},
 }
 
 // bars are values with intervals: plotter's XYer and YErrorer.
@@ -41,7 +42,8 @@ func (b bars) YError(i int) (float64, float64) {
 }
 
 // WritePlot draws macro accuracies with their intervals, a bar a strategy, for
-// all users and, where there are such, those left out and seen. format is
+// all users and, where there are such, those of new subjects, of new data sets,
+// and seen. format is
 // "png" or "svg".
 func (r *Report) WritePlot(w io.Writer, format string) error {
 	fail := func(err error, hint string) error {
@@ -50,7 +52,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	if format != "png" && format != "svg" {
 		return fail(fmt.Errorf("format %q", format), "use png or svg")
 	}
-	shown := r.columns("", LeftOut, Seen)
+	shown := r.columns("", NewSubject, NewDataset, Seen)
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("Accuracy by strategy, k = %d, %d users, 95 %% intervals", r.Settings.Shots, r.Users)
 	p.Y.Label.Text = "macro accuracy"
