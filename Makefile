@@ -66,7 +66,7 @@ peer: ## race llama.cpp on the same file and threads
 bench: build ## measure customisation on the data in DATA, into bench/results
 	@test -n "$(DATA)" || { echo "make bench DATA=folder of question-answer data"; exit 2; }
 	mkdir -p bench/results
-	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.png $(ARGS)
+	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.svg $(ARGS)
 
 .PHONY: dist
 dist: ## make archives for six targets, with checksums, into dist
