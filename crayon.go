@@ -76,13 +76,13 @@ func DefaultPolicy() Policy {
 // Options of Open. The zero value opens the default model from the user's own
 // folders with the pool that is part of the program, and no server.
 type Options struct {
-	Home      string  // the folder everything is kept in; "" for CRAYON_HOME, else the system's custom
-	Model     string  // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
-	Pool      string  // path of a pool file; "" for the pool within the program
-	Threads   int     // worker threads; 0 for one a core
-	LocalOnly bool    // nothing may leave this machine
-	Server    Server  // the larger LLM; no URL: none
-	Policy    *Policy // nil for DefaultPolicy
+	Home      string   // the folder everything is kept in; "" for CRAYON_HOME, else the system's custom
+	Model     string   // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
+	Pool      string   // path of a pool file; "" for the pool within the program
+	Threads   int      // worker threads; 0 for one a core
+	LocalOnly bool     // nothing may leave this machine
+	Servers   []Server // of the larger LLM, the first choice first; none: every question is answered here
+	Policy    *Policy  // nil for DefaultPolicy
 }
 
 // Crayon is an open model with its pool, the user's library of customisations,
@@ -131,7 +131,7 @@ func (c *Crayon) connect(o Options) error {
 		policy = *o.Policy
 	}
 	c.hybrid = &hybrid.Hybrid{Device: c.device, LocalOnly: o.LocalOnly, Policy: policy}
-	if o.Server.URL == "" || o.LocalOnly {
+	if len(o.Servers) == 0 || o.LocalOnly {
 		return nil
 	}
 	ledger, err := upstream.OpenLedger(c.paths.Ledger())
@@ -139,7 +139,7 @@ func (c *Crayon) connect(o Options) error {
 		return err
 	}
 	c.gate = upstream.New(upstream.Options{Ledger: ledger})
-	if c.hybrid.Server, err = upstream.NewServer(c.gate, o.Server); err != nil {
+	if c.hybrid.Servers, err = upstream.NewServers(c.gate, o.Servers); err != nil {
 		c.gate.Close()
 	}
 	return err

@@ -144,7 +144,7 @@ func TestSessionForgetsTheOldestTurns(t *testing.T) {
 func TestLocalOnlyAndErrors(t *testing.T) {
 	model, pool := tiny.Tiny(t)
 	home := t.TempDir()
-	c, err := crayon.Open(t.Context(), crayon.Options{Home: home, Model: model, Pool: pool, LocalOnly: true, Server: crayon.Server{URL: "http://127.0.0.1:9/v1"}})
+	c, err := crayon.Open(t.Context(), crayon.Options{Home: home, Model: model, Pool: pool, LocalOnly: true, Servers: []crayon.Server{{URL: "http://127.0.0.1:9/v1"}}})
 	require.NoError(t, err)
 	defer c.Close()
 	_, err = c.Session(nil).Ask(t.Context(), crayon.Question{Text: "hello", Side: crayon.OnServer}, crayon.Silent)

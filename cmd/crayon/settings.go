@@ -93,7 +93,7 @@ func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
 	policy := policyOf(s.Route)
 	c, err := crayon.Open(ctx, crayon.Options{
 		Home: s.Home, Model: s.Model, Pool: s.Pool, Threads: s.Threads, LocalOnly: s.LocalOnly, Policy: &policy,
-		Server: crayon.Server{URL: s.Server.URL, Key: s.Server.Key, Model: s.Server.Model, Timeout: s.Server.Timeout},
+		Servers: serversOf(s.Server),
 	})
 	if err == nil {
 		a.warn(c.Warning())
@@ -126,6 +126,15 @@ func (a *app) openWith(ctx context.Context, name string) (*crayon.Crayon, *crayo
 		return nil, nil, err
 	}
 	return c, custom, nil
+}
+
+// serversOf are the servers of the settings, the first choice first.
+func serversOf(s config.Server) []crayon.Server {
+	servers := make([]crayon.Server, len(s.URLs))
+	for i, url := range s.URLs {
+		servers[i] = crayon.Server{URL: url, Key: s.Keys[i], Model: s.Models[i], Timeout: s.Timeout}
+	}
+	return servers
 }
 
 // policyOf is the routing policy of the settings: a threshold not set is auto.

@@ -42,13 +42,14 @@ type Settings struct {
 	values   []Value
 }
 
-// Server is the larger LLM.
+// Server is the larger LLM: one server or several, the first choice first. After
+// Load there is a key and a model, which may be "", for each address.
 type Server struct {
-	URL     string        `koanf:"url"`
-	Key     string        `koanf:"key"` // from the key file, if that is set
-	KeyFile string        `koanf:"key_file"`
-	Model   string        `koanf:"model"`
-	Timeout time.Duration `koanf:"timeout"`
+	URLs     []string      `koanf:"url"`
+	Keys     []string      `koanf:"key"` // from the key files, if those are set
+	KeyFiles []string      `koanf:"key_file"`
+	Models   []string      `koanf:"model"`
+	Timeout  time.Duration `koanf:"timeout"`
 }
 
 // Route is the decision. A nil threshold is auto, -Inf is off.
@@ -163,10 +164,13 @@ func merge(paths store.Paths, layers ...layer) (*Settings, error) {
 	if err := k.Unmarshal("", s); err != nil {
 		return nil, &fault.Error{Op: "read config", Err: err}
 	}
-	if err := s.keyFile(effective, "server.key", &s.Server.Key, s.Server.KeyFile); err != nil {
+	if err := s.serverKeys(effective); err != nil {
 		return nil, err
 	}
-	if err := s.keyFile(effective, "serve.key", &s.Serve.Key, s.Serve.KeyFile); err != nil {
+	if err := s.serveKey(effective); err != nil {
+		return nil, err
+	}
+	if err := s.Server.align(effective); err != nil {
 		return nil, err
 	}
 	// A crayon.yaml that came with somebody's folder must not take a key of
@@ -175,7 +179,7 @@ func merge(paths store.Paths, layers ...layer) (*Settings, error) {
 	if keyFile := effective["server.key_file"]; keyFile.rank > key.rank {
 		key = keyFile
 	}
-	if url.rank == rankWorkFile && s.Server.Key != "" && key.rank != rankWorkFile {
+	if url.rank == rankWorkFile && s.Server.hasKey() && key.rank != rankWorkFile {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("the key of %s goes to the server that %s names", key.from, url.from))
 	}
 	for _, key := range keys {
@@ -185,52 +189,31 @@ func merge(paths store.Paths, layers ...layer) (*Settings, error) {
 	return s, nil
 }
 
-// keyFile fills a key from its file, unless the key itself was set by a
-// stronger layer.
-func (s *Settings) keyFile(effective layer, name string, key *string, path string) error {
-	if path == "" {
-		return nil
-	}
-	direct, file := effective[name], effective[name+"_file"]
-	if *key != "" {
-		if direct.rank == file.rank {
-			return &fault.Error{Op: "read config", Path: direct.from, Err: fmt.Errorf("both %s and %s_file are set", name, name), Hint: "leave one of them out", Exit: fault.ExitUsage}
-		}
-		if direct.rank > file.rank {
-			return nil
-		}
-	}
-	fail := func(err error) error {
-		return &fault.Error{Op: "read key file", Path: path, Err: err, Hint: "check " + name + "_file (" + file.from + ")", Exit: fault.ExitUsage}
-	}
-	data, err := store.ReadFile(path, 64<<10)
-	if err != nil {
-		return fail(errors.Unwrap(err))
-	}
-	*key = strings.TrimSpace(string(data))
-	if *key == "" {
-		return fail(errors.New("it is empty"))
-	}
-	if strings.ContainsAny(*key, "\r\n") {
-		return fail(errors.New("it has more than one line"))
-	}
-	if open, err := store.OpenToOthers(path); err == nil && open {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("others may read %s: chmod 600 %s", path, path))
-	}
-	return nil
-}
-
 // put parses one value into a layer.
 func (l layer) put(k Key, raw, from string, rank int, base string) error {
 	parsed, err := k.parse(raw)
 	if err != nil {
 		return &fault.Error{Op: "read config", Path: from, Err: fmt.Errorf("%s: %w", k.Name, err), Hint: k.Name + ": " + k.Help, Exit: fault.ExitUsage}
 	}
-	if s, ok := parsed.(string); ok && s != "" && (k.path || k.Name == "model" && looksLikePath(s)) {
-		if parsed, err = absolute(s, base); err != nil {
-			return &fault.Error{Op: "read config", Path: from, Err: err, Exit: fault.ExitUsage}
+	switch p := parsed.(type) {
+	case string:
+		if p != "" && (k.path || k.Name == "model" && looksLikePath(p)) {
+			if parsed, err = absolute(p, base); err == nil {
+				raw = parsed.(string)
+			}
 		}
-		raw = parsed.(string)
+	case []string:
+		for i := range p {
+			if k.path && p[i] != "" && err == nil {
+				p[i], err = absolute(p[i], base)
+			}
+		}
+		if k.path {
+			raw = strings.Join(p, ",")
+		}
+	}
+	if err != nil {
+		return &fault.Error{Op: "read config", Path: from, Err: err, Exit: fault.ExitUsage}
 	}
 	shown := raw
 	if k.Secret && raw != "" {

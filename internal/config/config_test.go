@@ -62,7 +62,7 @@ func TestOrderAndOrigins(t *testing.T) {
 		Environ: []string{"CRAYON_HOME=" + home, "CRAYON_SERVER_TIMEOUT=7", "CRAYON_THREADS=3", "CRAYON_LOCAL_ONLY=1"},
 		Flags:   map[string]string{"threads": "4", "route-scope": "auto", "server.model": "bigger"}})
 	require.NoError(t, err)
-	require.Equal(t, "http://work:1/v1", s.Server.URL)
+	require.Equal(t, "http://work:1/v1", s.Server.URLs[0])
 	require.Equal(t, filepath.Join(work, File)+":2", from(s, "server.url"))
 	require.Equal(t, 7*time.Second, s.Server.Timeout)
 	require.Equal(t, "env CRAYON_SERVER_TIMEOUT", from(s, "server.timeout"))
@@ -71,7 +71,7 @@ func TestOrderAndOrigins(t *testing.T) {
 	require.Nil(t, s.Route.Scope, "auto by flag beats numbers in files")
 	require.Equal(t, math.Inf(-1), *s.Route.Confidence)
 	require.Equal(t, filepath.Join(home, File)+":7", from(s, "route.confidence"))
-	require.Equal(t, "bigger", s.Server.Model)
+	require.Equal(t, "bigger", s.Server.Models[0])
 	require.Equal(t, []string{"pypi", "hf"}, s.Sources)
 	require.Equal(t, filepath.Join(work, "m", "a.gguf"), s.Model, "a path is relative to its file")
 	require.True(t, s.LocalOnly)
@@ -147,7 +147,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, err := Load(Options{WorkDir: work, Environ: append(env, "CRAYON_HOME="+home)})
 			require.NoError(t, err)
-			require.Equal(t, secret, s.Server.Key)
+			require.Equal(t, []string{secret}, s.Server.Keys)
 			require.Equal(t, secret, s.Serve.Key)
 			var b bytes.Buffer
 			require.NoError(t, s.Print(&b))
@@ -161,6 +161,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		"CRAYON_SERVER_URL=http://u:" + secret + "@h/v1",
 		"CRAYON_SERVER_URL=http://h/v1?key=" + secret,
 		"CRAYON_SERVER_URL=http://h/%zz" + secret,
+		"CRAYON_SERVER_URL=http://h/v1,http://u:" + secret + "@i/v1",
 	} {
 		_, err := Load(Options{WorkDir: work, Environ: []string{"CRAYON_HOME=" + home, env}})
 		require.Error(t, err)
@@ -184,11 +185,11 @@ func TestKeyFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(work, "key"), []byte("abc\n"), 0o600))
 	s, err := load()
 	require.NoError(t, err)
-	require.Equal(t, "abc", s.Server.Key)
+	require.Equal(t, []string{"abc"}, s.Server.Keys)
 	require.Empty(t, s.Warnings)
 	s, err = load("CRAYON_SERVER_KEY=def")
 	require.NoError(t, err)
-	require.Equal(t, "def", s.Server.Key, "the stronger layer wins")
+	require.Equal(t, []string{"def"}, s.Server.Keys, "the stronger layer wins")
 	require.Len(t, s.Warnings, 1, "a key from elsewhere for a server of the working folder")
 	require.NotContains(t, s.Warnings[0], "def")
 	_, err = load("CRAYON_SERVER_KEY=def", "CRAYON_SERVER_KEY_FILE="+filepath.Join(work, "key"))
@@ -232,7 +233,7 @@ func TestPrintNamesEveryKey(t *testing.T) {
 func TestWaysAgree(t *testing.T) {
 	samples := map[string][]string{"threads": {"0", "7"}, "sources": {"pypi", "https,hf"}, "local_only": {"true", "no"}, "server.timeout": {"3s", "1m"},
 		"route.mode": {"server"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
-		"server.url": {"https://h/v1"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""}}
+		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""}}
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.SampledFrom(keys).Draw(t, "key")
 		values := samples[k.Name]

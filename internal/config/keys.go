@@ -22,7 +22,7 @@ type Key struct {
 	Secret  bool // never printed
 	path    bool // a file or folder, relative to the file that names it
 	parse   func(string) (any, error)
-	list    bool // may be a YAML list
+	list    bool // several values, separated by commas; may be a YAML list
 }
 
 // Env is the key's environment variable: CRAYON_SERVER_URL.
@@ -46,10 +46,10 @@ var keys = []Key{
 	{Name: "hub", parse: address, Help: "base address of the model hub; empty: HF_ENDPOINT, then the public one"},
 	{Name: "pip", parse: text, Help: "how to call pip; empty: python3 -m pip, then pip"},
 	{Name: "local_only", Default: "false", parse: boolean, Help: "nothing may leave: every dial is refused"},
-	{Name: "server.url", parse: address, Help: "OpenAI-compatible server of the larger LLM; empty: none"},
-	{Name: "server.key", Secret: true, parse: text, Help: "its key"},
-	{Name: "server.key_file", path: true, parse: text, Help: "file with its key"},
-	{Name: "server.model", parse: text, Help: "its model; empty: the first it lists"},
+	{Name: "server.url", list: true, parse: addresses, Help: "OpenAI-compatible servers of the larger LLM, first choice first; empty: none"},
+	{Name: "server.key", list: true, Secret: true, parse: words, Help: "their keys, in the order of server.url"},
+	{Name: "server.key_file", list: true, path: true, parse: words, Help: "files with their keys, in that order"},
+	{Name: "server.model", list: true, parse: words, Help: "their models, in that order, or one for all; empty: the first that is listed"},
 	{Name: "server.timeout", Default: "60s", parse: duration, Help: "longest wait for an answer, or for a stream's first piece"},
 	{Name: "route.mode", Default: "auto", parse: oneOf(modeNames()...), Help: "who answers: " + strings.Join(modeNames(), ", ")},
 	{Name: "route.scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to your examples to stay; auto: from the examples; off"},
@@ -164,6 +164,33 @@ func address(s string) (any, error) {
 		return nil, errors.New("the address must not hold a user, password or query; use the key")
 	}
 	return s, nil
+}
+
+// words are parts of which any may be empty: each goes with the part of another
+// list in the same place.
+func words(s string) (any, error) {
+	if s == "" {
+		return []string(nil), nil
+	}
+	parts := strings.Split(s, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts, nil
+}
+
+func addresses(s string) (any, error) {
+	parsed, _ := words(s)
+	parts := parsed.([]string)
+	for i, part := range parts {
+		if part == "" {
+			return nil, fmt.Errorf("address %d of %d is empty", i+1, len(parts))
+		}
+		if _, err := address(part); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
 }
 
 func hostPort(s string) (any, error) {

@@ -142,7 +142,11 @@ func (p *fileParser) set(k Key, key, val *yaml.Node) {
 				p.fail(item, fmt.Errorf("%s: want a list of words", k.Name), "")
 				return
 			}
-			parts = append(parts, item.Value)
+			value := item.Value
+			if item.Tag == "!!null" {
+				value = ""
+			}
+			parts = append(parts, value)
 		}
 		raw = strings.Join(parts, ",")
 	default:

@@ -232,7 +232,7 @@ func (r *Report) customisations(lib *crayon.Library, s *config.Settings) {
 
 func (r *Report) server(ctx context.Context, s *config.Settings) {
 	switch {
-	case s.Server.URL == "":
+	case len(s.Server.URLs) == 0:
 		r.add("server", Skipped, "none is set: every query is answered here", "")
 		return
 	case s.LocalOnly:
@@ -245,24 +245,38 @@ func (r *Report) server(ctx context.Context, s *config.Settings) {
 	}
 	gate := upstream.New(upstream.Options{Ledger: ledger})
 	defer gate.Close()
-	server, err := upstream.NewServer(gate, upstream.ServerOptions{URL: s.Server.URL, Key: s.Server.Key, Model: s.Server.Model, Timeout: s.Server.Timeout, Retries: -1})
-	if !r.try("server", "", err, "") {
+	var all []upstream.ServerOptions
+	for i, url := range s.Server.URLs {
+		all = append(all, upstream.ServerOptions{URL: url, Key: s.Server.Keys[i], Model: s.Server.Models[i], Timeout: s.Server.Timeout, Retries: -1})
+	}
+	servers, err := upstream.NewServers(gate, all)
+	if err != nil {
+		r.try("server", "", err, "")
 		return
 	}
-	r.Checks = r.Checks[:len(r.Checks)-1]
-	models, err := server.Models(upstream.WithWhy(ctx, "doctor"))
-	detail := fmt.Sprintf("%s, %d models", server.URL(), len(models))
-	if err == nil && s.Server.Model != "" && !slices.Contains(models, s.Server.Model) {
-		err = &fault.Error{Op: "server", Path: server.URL(), Err: fmt.Errorf("it has no model %q", s.Server.Model), Hint: near(s.Server.Model, models)}
-	} else if err == nil && len(models) == 0 {
-		err = errors.New("it lists no model")
+	for i, server := range servers {
+		name := "server"
+		if len(servers) > 1 {
+			name = fmt.Sprintf("server %d", i+1)
+		}
+		detail, err := examineServer(ctx, server, all[i].Model)
+		r.try(name, detail, err, "check CRAYON_SERVER_URL and that the server runs")
 	}
-	r.try("server", detail, err, "check CRAYON_SERVER_URL and that the server runs")
 }
 
-func near(name string, models []string) string {
-	if n := store.Nearest(name, models); n != "" {
-		return "export CRAYON_SERVER_MODEL=" + n
+// examineServer asks a server for its models, of which the named one must be one.
+func examineServer(ctx context.Context, server *upstream.Server, model string) (string, error) {
+	models, err := server.Models(upstream.WithWhy(ctx, "doctor"))
+	switch {
+	case err != nil:
+	case len(models) == 0:
+		err = errors.New("it lists no model")
+	case model != "" && !slices.Contains(models, model):
+		hint := "leave its name out of CRAYON_SERVER_MODEL"
+		if near := store.Nearest(model, models); near != "" {
+			hint = fmt.Sprintf("write %s for %s in CRAYON_SERVER_MODEL", near, model)
+		}
+		err = &fault.Error{Op: "server", Path: server.URL(), Err: fmt.Errorf("it has no model %q", model), Hint: hint}
 	}
-	return "unset CRAYON_SERVER_MODEL"
+	return fmt.Sprintf("%s, %d models", server.URL(), len(models)), err
 }

@@ -5,7 +5,9 @@ package hybrid
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"crayon/internal/chat"
@@ -21,7 +23,7 @@ import (
 // Hybrid is the device LLM with the server LLM behind it.
 type Hybrid struct {
 	Device    *device.Device
-	Server    *upstream.Server // nil: none is set
+	Servers   []*upstream.Server // in order of preference; none: none is set
 	LocalOnly bool
 	Policy    Policy
 }
@@ -78,8 +80,8 @@ type Answer struct {
 var ErrNoQuestion = errors.New("the conversation does not end with a message of the user")
 
 // Answer decides and answers. Before the sink's Decided is called nothing has
-// been said; a server that fails before its first byte falls back to the
-// device, marked.
+// been said; a server that fails before its first byte hands on to the next,
+// and the last one to the device, marked.
 func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error) {
 	start := time.Now()
 	w := &work{h: h, q: q, sink: sink, start: start}
@@ -163,7 +165,7 @@ func (w *work) prepare(ctx context.Context) error {
 		return &fault.Error{Op: "answer", Err: ErrNoQuestion, Exit: fault.ExitUsage}
 	}
 	question := w.q.Messages[n-1].Content
-	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: w.h.Server != nil}
+	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: len(w.h.Servers) > 0}
 	w.signals = route.Unmeasured()
 	w.thresholds = w.h.thresholds(w.q.Custom)
 	var labels []string
@@ -362,7 +364,7 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 		seed := int64(w.q.Seed)
 		req.Seed = &seed
 	}
-	st, err := w.h.Server.Stream(ctx, req)
+	st, err := w.stream(ctx, req)
 	if err != nil {
 		return a, err
 	}
@@ -381,4 +383,28 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 	a.Finish, a.Model = r.FinishReason, r.Model
 	a.PromptTokens, a.CompletionTokens = int(r.Usage.Prompt), int(r.Usage.Completion)
 	return a, st.Err()
+}
+
+// stream asks the servers in turn until one says its first byte. Each try is in
+// the ledger.
+func (w *work) stream(ctx context.Context, req upstream.Request) (*upstream.Stream, error) {
+	var tried []string
+	for i, s := range w.h.Servers {
+		st, err := s.Stream(ctx, req)
+		switch {
+		case err == nil:
+			return st, nil
+		case len(w.h.Servers) == 1 || ctx.Err() != nil:
+			return nil, err
+		}
+		why := string(upstream.KindOf(err))
+		if why == "" {
+			why = "refused"
+		}
+		tried = append(tried, fmt.Sprintf("%s (%s)", s.URL(), why))
+		if i+1 == len(w.h.Servers) {
+			return nil, &fault.Error{Op: "ask servers", Path: strings.Join(tried, ", then "), Err: err}
+		}
+	}
+	return nil, &fault.Error{Op: "ask servers", Err: errors.New("none is set"), Exit: fault.ExitRefused}
 }

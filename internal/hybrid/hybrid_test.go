@@ -52,7 +52,7 @@ func newWorld(t *testing.T, policy hybrid.Policy, steps ...fake.Step) *world {
 	t.Cleanup(gate.Close)
 	server, err := upstream.NewServer(gate, upstream.ServerOptions{URL: w.fake.URL, Retries: -1, Timeout: 5 * time.Second, Idle: time.Second})
 	require.NoError(t, err)
-	w.Hybrid = &hybrid.Hybrid{Device: d, Server: server, Policy: policy}
+	w.Hybrid = &hybrid.Hybrid{Device: d, Servers: []*upstream.Server{server}, Policy: policy}
 	w.plain, w.labels = custom(t, d, nil), custom(t, d, []string{"brakes", "gears", "wheels"})
 	return w
 }
@@ -153,7 +153,7 @@ func TestWhoAnswers(t *testing.T) {
 			w := newWorld(t, c.policy, step)
 			w.LocalOnly = c.local
 			if c.noServer {
-				w.Server = nil
+				w.Servers = nil
 			}
 			q := ask(w.plain, "why does the wheel wobble")
 			q.Force = c.force
@@ -300,7 +300,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("forced server that can't be had", func(t *testing.T) {
 		for _, local := range []bool{true, false} {
 			h := *w.Hybrid
-			h.Server, h.LocalOnly = nil, local
+			h.Servers, h.LocalOnly = nil, local
 			q := ask(nil, "why")
 			q.Force = route.Server
 			sink := &heard{}

@@ -290,7 +290,7 @@ func TestRouting(t *testing.T) {
 			w.policy(c.scope, c.confidence)
 			w.hybrid.LocalOnly = c.local
 			if c.noServer {
-				w.hybrid.Server = nil
+				w.hybrid.Servers = nil
 			}
 			for _, stream := range []bool{false, true} {
 				r := w.post(chatPath, ask(c.model, "why", fmt.Sprintf(`,"stream":%v`, stream)), route.HeaderRoute, c.force)
@@ -328,7 +328,7 @@ func TestForcedSideThatCannotBe(t *testing.T) {
 	require.Equal(t, route.HeaderRoute, param)
 	require.Contains(t, message, "both")
 
-	w.hybrid.Server = nil
+	w.hybrid.Servers = nil
 	r = w.post(chatPath, ask(base, "why", ""), route.HeaderRoute, "server")
 	require.Equal(t, http.StatusBadRequest, r.status)
 	w.hybrid.LocalOnly = true

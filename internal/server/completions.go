@@ -127,7 +127,7 @@ func (s *Server) decideRaw(r *http.Request) (route.Decision, error) {
 		return route.Decision{}, &HTTPError{Status: http.StatusBadRequest, Code: "device_only", Param: route.HeaderRoute,
 			Message: "raw completions are made on the device only; use /v1/chat/completions for the server"}
 	}
-	return route.Decide(route.Unmeasured(), route.Off(), route.Setting{Mode: h.Policy.Mode, Force: route.Device, LocalOnly: h.LocalOnly, HasServer: h.Server != nil})
+	return route.Decide(route.Unmeasured(), route.Off(), route.Setting{Mode: h.Policy.Mode, Force: route.Device, LocalOnly: h.LocalOnly, HasServer: len(h.Servers) > 0})
 }
 
 // completion is the answer to one request, a choice a prompt.

@@ -156,7 +156,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	if s.hasKey(r) {
 		out["model"] = s.opt.ModelName
 		out["pool"] = h.Device.Pool.Digest()
-		out["server"] = h.Server != nil && !h.LocalOnly
+		out["server"] = len(h.Servers) > 0 && !h.LocalOnly
 	}
 	return writeJSON(w, http.StatusOK, out)
 }

@@ -79,7 +79,7 @@ func newWorld(t *testing.T, change func(*Options), steps ...fake.Step) *world {
 	t.Cleanup(gate.Close)
 	large, err := upstream.NewServer(gate, upstream.ServerOptions{URL: w.fake.URL, Retries: -1, Timeout: 5 * time.Second, Idle: time.Second})
 	require.NoError(t, err)
-	w.hybrid = &hybrid.Hybrid{Device: d, Server: large, Policy: hybrid.Policy{ScopeUser: never, ScopePool: never, Confidence: never}}
+	w.hybrid = &hybrid.Hybrid{Device: d, Servers: []*upstream.Server{large}, Policy: hybrid.Policy{ScopeUser: never, ScopePool: never, Confidence: never}}
 	w.shelf = store.OpenCustomisations(filepath.Join(t.TempDir(), "customisations"))
 	w.put("mine")
 	w.put("desk", "brakes", "gears", "wheels")

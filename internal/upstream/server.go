@@ -86,6 +86,26 @@ func NewServer(g *Gate, o ServerOptions) (*Server, error) {
 	return s, nil
 }
 
+// NewServers is NewServer for several, in order of preference. A key that would
+// go to several hosts is refused: it is a secret between the user and one.
+func NewServers(g *Gate, all []ServerOptions) ([]*Server, error) {
+	var servers []*Server
+	hosts := map[string]string{}
+	for _, o := range all {
+		s, err := NewServer(g, o)
+		if err != nil {
+			return nil, err
+		}
+		host := s.base.Hostname()
+		if other, known := hosts[o.Key]; known && o.Key != "" && other != host {
+			return nil, &fault.Error{Op: "use server", Path: host, Err: fmt.Errorf("it would get the key of %s", other), Hint: "a key of its own for each host in CRAYON_SERVER_KEY, or none: KEY,", Exit: fault.ExitUsage}
+		}
+		hosts[o.Key] = host
+		servers = append(servers, s)
+	}
+	return servers, nil
+}
+
 func baseURL(s string) (*url.URL, error) {
 	if s == "" {
 		return nil, errors.New("no address")

@@ -309,3 +309,28 @@ func TestErrorsUnwrap(t *testing.T) {
 	require.Equal(t, 7*time.Second, f.RetryAfter)
 	require.Equal(t, 429, f.Status)
 }
+
+// TestKeyOfSeveralHosts: a key is between the user and one host.
+func TestKeyOfSeveralHosts(t *testing.T) {
+	const key = "sk-mine-alone"
+	gate := New(Options{})
+	defer gate.Close()
+	for _, c := range []struct {
+		all []ServerOptions
+		ok  bool
+	}{
+		{[]ServerOptions{{URL: "http://a/v1", Key: key}, {URL: "http://b/v1", Key: key}}, false},
+		{[]ServerOptions{{URL: "http://a/v1", Key: key}, {URL: "http://b/v1"}, {URL: "http://a:81/v1", Key: key}}, true},
+		{[]ServerOptions{{URL: "http://a/v1"}, {URL: "http://b/v1"}}, true},
+	} {
+		servers, err := NewServers(gate, c.all)
+		if c.ok {
+			require.NoError(t, err)
+			require.Len(t, servers, len(c.all))
+			continue
+		}
+		require.ErrorContains(t, err, "the key of a")
+		require.Equal(t, fault.ExitUsage, fault.Code(err))
+		require.NotContains(t, err.Error()+fault.Hint(err), key)
+	}
+}
