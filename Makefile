@@ -10,6 +10,7 @@ GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Ve
 DATA     ?= $(CRAYON_DATA)
 FUZZTIME ?= 10s
 TARGETS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 0
 
@@ -44,10 +45,11 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 	done
 
 .PHONY: lint
-lint: ## check formatting, vet for every target, and the checker staticcheck where it is installed
+lint: ## check formatting, vet for every target, and staticcheck where it can be fetched
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	@for t in $(TARGETS); do echo "vet $$t"; GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) vet ./... || exit 1; done
-	@if command -v staticcheck > /dev/null; then staticcheck ./...; fi
+	@if ! $(GO) run $(STATICCHECK) -version > /dev/null 2>&1; then echo "staticcheck cannot be fetched: left out"; \
+	else echo staticcheck; $(GO) run $(STATICCHECK) ./... && cd test/llamacpp && $(GO) run $(STATICCHECK) ./...; fi
 
 .PHONY: static
 static: build ## check that the Linux binary needs no library and no loader

@@ -5,7 +5,6 @@ package pooltrain
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -13,6 +12,7 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
 	"crayon/internal/qa"
+	"crayon/internal/store"
 )
 
 // Recipe is everything that decides a pool besides the model and the data.
@@ -46,7 +46,7 @@ const maxRecipe = 1 << 20
 
 // ReadRecipe reads a YAML recipe; an unknown key is an error.
 func ReadRecipe(path string) (Recipe, error) {
-	data, err := os.ReadFile(path)
+	data, err := store.ReadFile(path, maxRecipe)
 	if err != nil {
 		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage}
 	}

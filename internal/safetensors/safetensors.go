@@ -98,9 +98,23 @@ func (f *File) Tensor(name string) *Tensor {
 
 const hintDamaged = "save or fetch the file again"
 
+// maxFile bounds in bytes what Read takes into memory, far above any adapter.
+const maxFile = 4 << 30
+
 // Read reads the file at path into memory.
 func Read(path string) (*File, error) {
-	data, err := os.ReadFile(path)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errors.New("not a regular file")
+	case info.Size() > maxFile:
+		err = fmt.Errorf("%d bytes are more than the %d that are read", info.Size(), int64(maxFile))
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
 	if err != nil {
 		return nil, &fault.Error{Op: "read safetensors", Path: path, Err: err}
 	}

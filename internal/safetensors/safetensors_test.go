@@ -82,6 +82,8 @@ func TestBadFiles(t *testing.T) {
 	}
 	_, err := Parse(file(`{`+a+`}   `, 8))
 	require.NoError(t, err, "a header may be padded with blanks")
+	_, err = Read(t.TempDir())
+	require.ErrorContains(t, err, "not a regular file")
 	_, err = Read(filepath.Join(t.TempDir(), "none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
