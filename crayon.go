@@ -79,6 +79,7 @@ type Options struct {
 	Home      string   // the folder everything is kept in; "" for CRAYON_HOME, else the system's custom
 	Model     string   // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
 	Pool      string   // path of a pool file; "" for the pool within the program
+	Adapter   string   // a PEFT folder or GGUF LoRA file that answers, in place of the pool: no customisations; "" for none
 	Threads   int      // worker threads; 0 for one a core
 	LocalOnly bool     // nothing may leave this machine
 	Servers   []Server // of the larger LLM, the first choice first; none: every question is answered here
@@ -105,16 +106,18 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := OpenPool(o.Pool)
-	if err != nil {
-		return nil, err
+	var p *Pool
+	if o.Adapter == "" {
+		if p, err = OpenPool(o.Pool); err != nil {
+			return nil, err
+		}
 	}
 	digest, err := lib.paths.Digest(model)
 	if err != nil {
 		return nil, err
 	}
 	c := &Crayon{Library: lib}
-	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Bare: o.Pool == ""}); err != nil {
+	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Adapter: o.Adapter, Bare: o.Pool == ""}); err != nil {
 		return nil, err
 	}
 	if err := c.connect(o); err != nil {
@@ -155,6 +158,9 @@ func (c *Crayon) Close() error {
 
 // Warning is what to tell the user about model and pool, or "".
 func (c *Crayon) Warning() string { return c.device.Warning }
+
+// Adapter is the name of the adapter of Options.Adapter, or "".
+func (c *Crayon) Adapter() string { return c.device.Adapter }
 
 // Pool is the pool in use.
 func (c *Crayon) Pool() *Pool { return c.device.Pool }

@@ -3,6 +3,8 @@ package crayon
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
+	"strings"
 
 	"crayon/internal/server"
 )
@@ -18,12 +20,26 @@ type ServeOptions struct {
 }
 
 // Serve answers HTTP as OpenAI's API does, until ctx ends. The base model is
-// known by its name in the pool, a customisation as that name and "+NAME".
+// known by its name in the pool (by its file's, without one), a customisation as
+// that name and "+NAME"; under Options.Adapter there is only that adapter.
 func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
-	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.device.Pool.Base.Name,
+	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.served(),
 		Key: o.Key, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
 	if err != nil {
 		return err
 	}
 	return s.ListenAndServe(ctx, o.Addr, o.Ready)
+}
+
+// served is the name of what answers without a customisation.
+func (c *Crayon) served() string {
+	name := c.device.Adapter
+	if name == "" {
+		name = c.device.Pool.Base.Name
+	}
+	if name == "" {
+		name = strings.TrimSuffix(filepath.Base(c.device.Path()), filepath.Ext(c.device.Path()))
+	}
+	// A + would begin the name of a customisation.
+	return strings.NewReplacer("+", "-", " ", "-", "/", "-", "\\", "-").Replace(name)
 }

@@ -31,6 +31,7 @@ type app struct {
 	cmd        *cobra.Command // the one that runs
 	configFile string
 	set        *config.Settings // once read
+	adapter    string           // of run and serve
 }
 
 // finish reports a command's error and gives the exit status.

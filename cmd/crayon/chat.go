@@ -87,7 +87,7 @@ func (a *app) chat(ctx context.Context, c *crayon.Crayon, custom *crayon.Customi
 }
 
 func (t *chat) prompt() string {
-	name := base
+	name := t.bareName()
 	if !t.o.base {
 		name = t.custom.Name
 	}
@@ -95,6 +95,14 @@ func (t *chat) prompt() string {
 		name += " | " + base
 	}
 	return name + "> "
+}
+
+// bareName is what answers without a customisation.
+func (t *chat) bareName() string {
+	if name := t.c.Adapter(); name != "" {
+		return name
+	}
+	return base
 }
 
 // turn does what one line says.
@@ -155,7 +163,7 @@ func (t *chat) command(text string) error {
 		fmt.Fprint(t.out, t.last.Decision.Explain())
 	case "/base", "/compare":
 		if t.own == nil {
-			return errors.New("there is only the base model here; crayon run NAME chats with a customisation")
+			return fmt.Errorf("there is only %s here; crayon run NAME chats with a customisation", t.bareName())
 		}
 		if text == "/base" {
 			t.o.base, t.o.compare = !t.o.base, false

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,13 +36,19 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Asks the customisation NAME, or the bare base model without one (or with "base").
 With a QUESTION, or one on standard input, it is answered and the program ends;
 otherwise a chat begins, whose commands /help lists. Each answer is followed, on
-standard error, by who answered and why.`,
-		Example: "  crayon run mine \"the chain came off\"\n  crayon run mine --compare \"the chain came off\"\n  crayon run mine < question.txt",
+standard error, by who answered and why. With --adapter an adapter from elsewhere
+answers, in the model's own prompt form, and there are no customisations.`,
+		Example: "  crayon run mine \"the chain came off\"\n  crayon run mine --compare \"the chain came off\"\n  crayon run mine < question.txt\n  crayon run --adapter my-peft-folder \"the chain came off\"",
 		Args:    cobra.ArbitraryArgs, ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, err := a.whom(args)
 			if err != nil {
 				return err
+			}
+			if a.adapter != "" {
+				if err := o.alone(name); err != nil {
+					return err
+				}
 			}
 			if q.Side, err = parseSide(o.side); err != nil {
 				return err
@@ -70,6 +77,7 @@ standard error, by who answered and why.`,
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&a.adapter, "adapter", "", adapterHelp)
 	f.BoolVar(&o.base, "base", false, "ask the bare base model, NAME notwithstanding")
 	f.BoolVar(&o.compare, "compare", false, "answer twice, base and customised side by side")
 	f.StringVar(&o.side, "route", "", "force a side: device or server")
@@ -83,6 +91,20 @@ standard error, by who answered and why.`,
 	f.StringArrayVar(&q.Stop, "stop", nil, "end the answer before this `TEXT` (may be repeated)")
 	settingFlags(f, "server.url", "server.model", "route.mode")
 	return cmd
+}
+
+const adapterHelp = "answer with the adapter at `PATH`: a PEFT folder or a GGUF LoRA file"
+
+// alone says what of the arguments makes no sense beside --adapter.
+func (o runOptions) alone(name string) error {
+	const hint = "crayon run base \"QUESTION\" --adapter PATH"
+	switch {
+	case name != "" && name != base:
+		return usage(fmt.Errorf("there are no customisations beside --adapter, so %q is none", name), hint)
+	case o.base, o.compare:
+		return usage(errors.New("--base and --compare are about customisations, which --adapter leaves out"), hint)
+	}
+	return nil
 }
 
 // whom reads NAME and QUESTION from the arguments. One word alone is a name,
@@ -121,7 +143,8 @@ func readPrompt(r io.Reader) (string, error) {
 
 // answered is the JSON of one answer.
 type answered struct {
-	Name      string          `json:"name,omitempty"` // the customisation; none for the base model
+	Name      string          `json:"name,omitempty"`    // the customisation; none for the base model
+	Adapter   string          `json:"adapter,omitempty"` // of --adapter, in its place
 	Question  string          `json:"question"`
 	Answer    string          `json:"answer"`
 	Decision  crayon.Decision `json:"decision"`
@@ -163,7 +186,9 @@ func (a *app) ask(ctx context.Context, c *crayon.Crayon, custom *crayon.Customis
 	}
 	fmt.Fprintln(a.text())
 	a.told(x)
-	return a.emit(jsonAnswer(custom, o.question.Text, x), nil)
+	result := jsonAnswer(custom, o.question.Text, x)
+	result.Adapter = c.Adapter()
+	return a.emit(result, nil)
 }
 
 // told is the line after an answer: who answered, why, with which numbers.

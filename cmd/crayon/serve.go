@@ -18,7 +18,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Answers /v1/chat/completions, /v1/completions and /v1/models. The base model is
 known by its name, a customisation as BASE+NAME. Only this machine may ask, unless
 a key is set (CRAYON_SERVE_KEY). With CRAYON_SERVER_URL set, queries out of scope go
-to that server, told in the headers x-crayon-route and x-crayon-reason.`,
+to that server, told in the headers x-crayon-route and x-crayon-reason. With
+--adapter that adapter answers, under its own name, and there are no customisations.`,
 		Example: "  crayon serve\n  crayon serve --addr 127.0.0.1:9000 --local-only",
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -48,6 +49,7 @@ to that server, told in the headers x-crayon-route and x-crayon-reason.`,
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&a.adapter, "adapter", "", adapterHelp)
 	f.StringVar(&addr, "addr", "", "the `HOST:PORT` to listen on (CRAYON_SERVE_ADDR, default 127.0.0.1:8321)")
 	f.StringSliceVar(&hosts, "host", nil, "further `NAMES` clients may call this machine by")
 	f.StringSliceVar(&origins, "origin", nil, "web `PAGES` that may ask, as http://localhost:3000")

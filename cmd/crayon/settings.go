@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -90,9 +91,12 @@ func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f := a.cmd.Flags().Lookup("adapter"); f != nil && f.Changed && a.adapter == "" {
+		return nil, usage(errors.New("--adapter names no file or folder"), "--adapter PATH")
+	}
 	policy := policyOf(s.Route)
 	c, err := crayon.Open(ctx, crayon.Options{
-		Home: s.Home, Model: s.Model, Pool: s.Pool, Threads: s.Threads, LocalOnly: s.LocalOnly, Policy: &policy,
+		Home: s.Home, Model: s.Model, Pool: s.Pool, Adapter: a.adapter, Threads: s.Threads, LocalOnly: s.LocalOnly, Policy: &policy,
 		Servers: serversOf(s.Server),
 	})
 	if err == nil {

@@ -93,6 +93,9 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		return nil, &fault.Error{Op: "customize", Path: set.Source, Exit: fault.ExitUsage,
 			Err: fmt.Errorf("%d examples; a customisation takes 1 to %d", n, most), Hint: "crayon customize --template > mine.csv"}
 	}
+	if err := noAdapter(d, "customize"); err != nil {
+		return nil, err
+	}
 	if len(d.Pool.Blended()) == 0 {
 		return nil, &fault.Error{Op: "customize", Path: d.Path(), Err: errors.New("there is no pool for this model"),
 			Hint: "crayon pool train mine.crayon --data DIR --model " + d.Path(), Exit: fault.ExitUsage}
@@ -189,6 +192,9 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	if b.device == d {
 		return b.row, nil
 	}
+	if err := noAdapter(d, "load customisation"); err != nil {
+		return nil, err
+	}
 	members, err := c.Members(d.Pool)
 	if err != nil {
 		return nil, err
@@ -202,7 +208,7 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	if err != nil {
 		return nil, err
 	}
-	if !(effect >= leastEffect) || math.IsInf(effect, 0) {
+	if !(effect >= device.LeastEffect) || math.IsInf(effect, 0) {
 		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
 			Err: fmt.Errorf("it changes nothing on this model, or breaks it (probe moved by %.2g)", effect), Hint: "crayon pool verify"}
 	}
@@ -210,10 +216,13 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	return row, nil
 }
 
-// leastEffect is the root mean square change of the logits below which an
-// adapter counts as doing nothing; quantised arithmetic repeats exactly, so
-// any working adapter is far above it.
-const leastEffect = 1e-4
+// noAdapter refuses customisations on a device that answers with one adapter.
+func noAdapter(d *device.Device, op string) error {
+	if d.Adapter == "" {
+		return nil
+	}
+	return &fault.Error{Op: op, Err: fmt.Errorf("the adapter %s answers here, in place of a pool: there are no customisations", d.Adapter), Hint: "leave out --adapter", Exit: fault.ExitUsage}
+}
 
 // Members is one weight a member of the pool the customisation names.
 func (c *Customisation) Members(p *pool.Pool) ([]float32, error) {

@@ -25,8 +25,10 @@ type Device struct {
 	Form      task.Form // the pool's prompt form, for the base model too: equal prompts, fair comparisons
 	Lineage   string
 	Warning   string // what to tell the user about model and pool, or ""
+	Adapter   string // name of the one adapter it answers with, in a pool's place; "" with a pool
 
 	side *model.Side
+	own  []float32 // the row of Adapter; nil with a pool
 	path string
 }
 
@@ -34,24 +36,26 @@ type Device struct {
 type Options struct {
 	Threads int    // 0: one a core
 	Digest  string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
+	Adapter string // a PEFT folder or GGUF LoRA file to answer with; then no pool is used
 	Bare    bool   // without customisations, if the pool is another model's; else that is an error
 }
 
-// Open loads the model at path and packs the pool's adapters beside it.
+// Open loads the model at path and packs the pool's adapters beside it, or the
+// one adapter that the options name; p may then be nil.
 func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device, error) {
 	m, err := model.Open(path, model.Options{Threads: opt.Threads})
 	if err != nil {
 		return nil, err
 	}
 	d := &Device{Model: m, Pool: p, path: path}
-	if err := d.prepare(ctx, opt.Digest, opt.Bare); err != nil {
+	if err := d.prepare(ctx, opt); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *Device) prepare(ctx context.Context, digest string, bare bool) error {
+func (d *Device) prepare(ctx context.Context, opt Options) error {
 	f := d.Model.File()
 	var err error
 	if d.Tokenizer, err = tokenizer.FromGGUF(f); err != nil {
@@ -60,10 +64,14 @@ func (d *Device) prepare(ctx context.Context, digest string, bare bool) error {
 	if d.Lineage, err = gguf.Fingerprint(f); err != nil {
 		return err
 	}
+	if opt.Adapter != "" {
+		return d.prepareAdapter(ctx, f, opt.Adapter)
+	}
+	digest := opt.Digest
 	if digest == "" {
 		digest = d.Pool.Base.Digest
 	}
-	if bare && d.Lineage != d.Pool.Base.Lineage {
+	if opt.Bare && d.Lineage != d.Pool.Base.Lineage {
 		return d.prepareBare(f)
 	}
 	if d.Warning, err = d.Pool.Check(digest, d.Lineage, d.Model.Config); err != nil {
@@ -81,13 +89,12 @@ func (d *Device) prepare(ctx context.Context, digest string, bare bool) error {
 
 // prepareBare goes on without a pool, in the model's own prompt form.
 func (d *Device) prepareBare(f *gguf.File) error {
-	own, err := chat.FromGGUF(f)
-	if err != nil {
+	if err := d.ownForm(f); err != nil {
 		return err
 	}
 	d.Warning = fmt.Sprintf("the pool was made for %s, not for this model: it runs without customisations", d.Pool.Base.Name)
 	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
-	d.Form = task.Form{Tokenizer: d.Tokenizer, Template: own, End: d.Tokenizer.EOS()}
+	var err error
 	d.side, err = d.Model.NewSide(d.Pool.Stack)
 	return err
 }
@@ -119,7 +126,7 @@ func (d *Device) SideBytes() int { return d.side.Bytes() }
 func (d *Device) Side() *model.Side { return d.side }
 
 // Row turns one weight a pool member into one a stacked row; nil gives nil, the
-// bare base model.
+// base model, with the Adapter if there is one.
 func (d *Device) Row(members []float32) []float32 {
 	if members == nil {
 		return nil
@@ -221,7 +228,7 @@ func (d *Device) logProbs(ctx context.Context, qs []Question) ([][][]float32, er
 			answers[j] = d.Form.Answer(c)
 			longest = max(longest, len(answers[j]))
 		}
-		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: q.Row}
+		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: d.row(q.Row)}
 	}
 	return d.Model.LogProbs(ctx, d.side, asks)
 }

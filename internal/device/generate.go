@@ -17,7 +17,7 @@ import (
 // Request is one answer to be generated.
 type Request struct {
 	Prompt    []int32
-	Row       []float32 // adapter weights a stacked row; nil is the base model
+	Row       []float32 // adapter weights a stacked row; nil is the base model, with the device's Adapter if there is one
 	MaxTokens int       // 0: until the end token or the context is full
 	Stop      []string  // the answer ends before the first of these
 	Top       int       // likeliest tokens to report at every position; 0 none
@@ -81,6 +81,7 @@ func (d *Device) Start(req Request) (*Generation, error) {
 	if req.MaxTokens > 0 {
 		room = min(room, req.MaxTokens)
 	}
+	req.Row = d.row(req.Row)
 	return &Generation{
 		d: d, req: req, room: room, next: req.Prompt,
 		cache:   d.Model.NewCache(len(req.Prompt) + min(room, 256)),

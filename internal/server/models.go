@@ -37,6 +37,10 @@ func (s *shelf) find(ctx context.Context, model string) (*customize.Customisatio
 	if model == s.base {
 		return nil, nil
 	}
+	if s.device.Adapter != "" {
+		return nil, &HTTPError{Status: http.StatusNotFound, Code: "model_not_found", Param: "model",
+			Message: fmt.Sprintf("there is no model %q; the adapter %q answers here, and there are no customisations", clip(model), s.base)}
+	}
 	name, ok := strings.CutPrefix(model, s.base+"+")
 	if !ok || store.CheckName(name) != nil {
 		return nil, s.unknown(model)
@@ -122,6 +126,9 @@ func (s *Server) objects() ([]modelObject, error) {
 	base := s.opt.ModelName
 	out := []modelObject{{ID: base, Object: "model", Created: s.started.Unix(), OwnedBy: "crayon"}}
 	for _, e := range entries {
+		if s.opt.Hybrid.Device.Adapter != "" {
+			break // none of them can answer beside it
+		}
 		out = append(out, modelObject{ID: base + "+" + e.Name, Object: "model", Created: e.Changed.Unix(), OwnedBy: "crayon", Parent: base})
 	}
 	return out, nil
