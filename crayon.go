@@ -76,7 +76,7 @@ func DefaultPolicy() Policy {
 // Options of Open. The zero value opens the default model from the user's own
 // folders with the pool that is part of the program, and no server.
 type Options struct {
-	Home      string   // the folder everything is kept in; "" for CRAYON_HOME, else the system's custom
+	Home      string   // the folder everything is kept in; "" for that of CRAYON_HOME, else the user's XDG folders
 	Model     string   // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
 	Pool      string   // path of a pool file; "" for the pool within the program
 	Adapter   string   // a PEFT folder or GGUF LoRA file that answers, in place of the pool: no customisations; "" for none

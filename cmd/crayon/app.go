@@ -117,7 +117,7 @@ func (a *app) progress() (show func(what string, done, total int), done func()) 
 		return func(string, int, int) {}, func() {}
 	}
 	var bar *progressbar.ProgressBar
-	label := ""
+	label, last := "", 0
 	done = func() {
 		if bar != nil {
 			bar.Clear()
@@ -125,9 +125,10 @@ func (a *app) progress() (show func(what string, done, total int), done func()) 
 		}
 	}
 	show = func(what string, n, total int) {
-		if bar == nil || what != label {
+		if bar != nil && what != label && total == bar.GetMax() && n >= last {
+			bar.Describe(what) // the same work, said anew
+		} else if bar == nil || what != label {
 			done()
-			label = what
 			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription(what),
 				progressbar.OptionSetWidth(24), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
 				progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
@@ -135,6 +136,7 @@ func (a *app) progress() (show func(what string, done, total int), done func()) 
 		if total > 0 && total != bar.GetMax() {
 			bar.ChangeMax(total)
 		}
+		label, last = what, n
 		bar.Set(n)
 	}
 	return show, done

@@ -56,7 +56,7 @@ func (a *app) benchCustomizeCommand() *cobra.Command {
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "of the rows' order and the bootstrap")
 	f.IntVar(&o.Resamples, "resamples", o.Resamples, "of the bootstrap")
 	f.StringVar(&o.single, "single", "", "the rival for the strategy single: a GGUF adapter `FILE` from pool train --single")
-	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines)")
+	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.StringVar(&o.plot, "plot", "", "draw the figures to `FILE` (.png or .svg)")
 	return cmd
 }
@@ -88,16 +88,17 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if o.Provenance, err = benchengine.Provenance(ctx, data, p); err != nil {
 		return err
 	}
-	d, err := device.Open(ctx, model, p, device.Options{Threads: a.set.Threads})
+	digest, err := gguf.Digest(model)
+	if err != nil {
+		return err
+	}
+	d, err := device.Open(ctx, model, p, device.Options{Threads: a.set.Threads, Digest: digest})
 	if err != nil {
 		return err
 	}
 	defer d.Close()
+	a.warn(d.Warning)
 	engine, err := benchengine.New(d)
-	if err != nil {
-		return err
-	}
-	digest, err := d.Digest()
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 	fmt.Fprintf(w, "%s is ready: crayon run %s\n", name, name)
 	view.Made(w, custom)
 	view.Blend(w, a.style(), c.Pool(), custom)
-	if prove && provable(set) {
+	if prove && withAnswer(set) >= leastProof {
 		show, done := a.progress()
 		proof, err := c.Prove(cmd.Context(), custom, func(n, total int) { show("proof", n, total) })
 		done()
@@ -89,6 +89,8 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 			return err
 		}
 		view.Proof(w, a.style(), proof)
+	} else if withAnswer(set) == 0 {
+		fmt.Fprintln(w, "answers    none in the file: with them it would choose among their labels, where they repeat, and prove what it is worth")
 	} else if prove {
 		fmt.Fprintf(w, "proof      not with fewer than %d answered examples\n", leastProof)
 	}
@@ -98,12 +100,13 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 // leastProof is how many answered examples a proof needs.
 const leastProof = 4
 
-func provable(set *crayon.Examples) bool {
+// withAnswer counts the examples that have an answer.
+func withAnswer(set *crayon.Examples) int {
 	n := 0
 	for _, e := range set.Examples {
 		if e.Labelled {
 			n++
 		}
 	}
-	return n >= leastProof
+	return n
 }

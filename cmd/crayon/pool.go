@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -220,8 +222,13 @@ func (a *app) writeRival(model, path string, rival *adapter.Adapter) error {
 }
 
 func stageText(s pooltrain.Stage) string {
-	if s.Step != nil {
-		return fmt.Sprintf("%s, loss %.3f", s.Name, s.Step.Loss)
+	p := s.Step
+	if p == nil {
+		return s.Name
 	}
-	return s.Name
+	right := ""
+	if !math.IsNaN(p.RankAccuracy) {
+		right = fmt.Sprintf(", %.0f %% right", 100*p.RankAccuracy)
+	}
+	return fmt.Sprintf("%s, loss %.3f%s, %.0f tokens/s, %s left", s.Name, p.Loss, right, p.TokensPerSecond, p.Left.Round(time.Second))
 }

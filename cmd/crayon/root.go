@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"crayon/internal/kernel"
 )
 
 const exitStatus = `
@@ -31,7 +33,10 @@ should not answer can go to a larger one on a server you name.
   crayon customize mine -f mine.csv              your own LLM, and the proof of what it is worth
   crayon run mine "the question"                 ask it`,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { a.started, a.cmd = true, cmd },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.started, a.cmd = true, cmd
+			return kernel.Forced() // also for commands that read no settings
+		},
 	}
 	f := root.PersistentFlags()
 	f.SortFlags = false

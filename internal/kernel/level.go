@@ -39,7 +39,7 @@ var (
 func init() {
 	level.Store(uint32(best))
 	name := os.Getenv(Variable)
-	if name == "" {
+	if name == "" || name == "auto" {
 		return
 	}
 	l, err := ParseLevel(name)
@@ -85,7 +85,7 @@ func ParseLevel(name string) (Level, error) {
 	return Plain, &fault.Error{
 		Op:   "read kernel level",
 		Path: name,
-		Err:  fmt.Errorf("not one of %s", strings.Join(levelNames[:], ", ")),
+		Err:  fmt.Errorf("not one of auto, %s", strings.Join(levelNames[:], ", ")),
 		Hint: fmt.Sprintf("set %s=%s, or unset it", Variable, best),
 		Exit: fault.ExitUsage,
 	}

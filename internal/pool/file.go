@@ -40,7 +40,9 @@ func Open(path string) (*Pool, error) {
 	}
 	p, err := Parse(data)
 	if err != nil {
-		return nil, &fault.Error{Op: "open pool", Path: path, Err: err, Exit: fault.ExitVerify}
+		// The reader's own hint is about models, so its error goes on as text alone.
+		return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New(err.Error()), Exit: fault.ExitVerify,
+			Hint: "fetch or train the pool again, or leave --pool out for the one in the program"}
 	}
 	p.path = path
 	return p, nil

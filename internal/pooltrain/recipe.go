@@ -4,7 +4,9 @@ package pooltrain
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -13,6 +15,7 @@ import (
 	"crayon/internal/gguf"
 	"crayon/internal/qa"
 	"crayon/internal/store"
+	"crayon/internal/task"
 )
 
 // Recipe is everything that decides a pool besides the model and the data.
@@ -32,7 +35,7 @@ type Recipe struct {
 	LearningRate float64 `yaml:"learning_rate"`
 	StepTokens   int     `yaml:"step_tokens"`
 	MicroTokens  int     `yaml:"micro_tokens"` // computed at a time by one worker; decides the order of sums
-	MaxTokens    int     `yaml:"max_tokens"`   // of prompt and longest answer
+	MaxTokens    int     `yaml:"max_tokens"`   // of prompt and longest answer, which has up to 96
 	Answers      int     `yaml:"answers"`      // the right one and how many wrong ones at most
 	ListedShare  float64 `yaml:"listed"`       // share of ordinary rows whose own choices are listed in the prompt
 	SubsetShare  float64 `yaml:"subsets"`      // share of label rows that list only some of the labels
@@ -48,7 +51,7 @@ const maxRecipe = 1 << 20
 func ReadRecipe(path string) (Recipe, error) {
 	data, err := store.ReadFile(path, maxRecipe)
 	if err != nil {
-		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage}
+		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: errors.Unwrap(err), Hint: "check the path after --recipe; docs/pool.md has a recipe's keys", Exit: fault.ExitUsage}
 	}
 	r, err := ParseRecipe(data)
 	if err != nil {
@@ -69,10 +72,30 @@ func ParseRecipe(data []byte) (Recipe, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
 	if err := dec.Decode(&r); err != nil {
-		return r, err
+		return r, inWords(err)
 	}
 	return r, r.check()
 }
+
+// unknownKey is how the YAML library tells of one.
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// inWords is an error of the YAML library without the program's own types.
+func inWords(err error) error {
+	var faults *yaml.TypeError
+	if !errors.As(err, &faults) {
+		return err
+	}
+	lines := make([]string, len(faults.Errors))
+	for i, s := range faults.Errors {
+		lines[i] = unknownKey.ReplaceAllString(s, `there is no key "$1"`)
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
+// leastPrompt is the room that max_tokens must leave for a prompt beside the
+// longest answer, in tokens.
+const leastPrompt = 32
 
 func (r *Recipe) check() error {
 	between := func(name string, v, low, high float64) error {
@@ -91,17 +114,19 @@ func (r *Recipe) check() error {
 		between("learning_rate", r.LearningRate, 1e-7, 1),
 		between("step_tokens", float64(r.StepTokens), 64, 1<<22),
 		between("micro_tokens", float64(r.MicroTokens), 16, 1<<20),
-		between("max_tokens", float64(r.MaxTokens), 32, 8192),
+		between("max_tokens", float64(r.MaxTokens), task.MaxAnswer+leastPrompt, 8192),
 		between("answers", float64(r.Answers), 1, 64),
 		between("listed", r.ListedShare, 0, 1),
 		between("subsets", r.SubsetShare, 0, 1),
 		between("epochs", float64(r.Epochs), 1, 1000),
 		between("feature_layer", float64(r.FeatureLayer), 0, 512),
-		r.Rows.Validate(),
 	} {
 		if err != nil {
 			return err
 		}
+	}
+	if err := r.Rows.Validate(); err != nil {
+		return fmt.Errorf("rows.%w", err)
 	}
 	if _, err := r.storeType(); err != nil {
 		return err

@@ -28,7 +28,7 @@ func TestParseRecipe(t *testing.T) {
 func TestParseRecipeRefuses(t *testing.T) {
 	for text, says := range map[string]string{
 		"":                     "EOF",
-		"adaptors: 3":          "adaptors",
+		"adaptors: 3":          `line 1: there is no key "adaptors"`,
 		"rows: {sead: 1}":      "sead",
 		"adapters: 1":          "adapters",
 		"adapters: many":       "line 1",
@@ -43,11 +43,12 @@ func TestParseRecipeRefuses(t *testing.T) {
 		"epochs: 0":            "epochs",
 		"answers: 0":           "answers",
 		"max_tokens: 10":       "max_tokens",
+		"max_tokens: 127":      "max_tokens: 127 is not in 128..8192",
 		"listed: 2":            "listed",
 		"subsets: -0.1":        "subsets",
 		"feature_layer: -1":    "feature_layer",
 		"store: Q4_K":          "store",
-		"rows: {max_rows: -1}": "max_rows",
+		"rows: {max_rows: -1}": "rows.max_rows",
 		"- a list":             "line 1",
 		"name: [":              "yaml",
 		strings.Repeat("#", maxRecipe) + "\nname: x": "bytes",
@@ -61,6 +62,7 @@ func TestReadRecipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.yaml")
 	_, err := ReadRecipe(path)
 	require.Equal(t, fault.ExitUsage, fault.Code(err))
+	require.Contains(t, fault.Hint(err), "--recipe")
 	require.NoError(t, os.WriteFile(path, []byte("nome: x"), 0o600))
 	_, err = ReadRecipe(path)
 	require.ErrorContains(t, err, path)

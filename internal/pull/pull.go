@@ -217,7 +217,7 @@ func (p *Puller) plan(ref string) (job, error) {
 	if u.Scheme == Local {
 		if info, err := os.Stat(u.File); err != nil || !info.Mode().IsRegular() {
 			if strings.ContainsAny(ref, `/\`) || err == nil {
-				return job{}, &fault.Error{Op: "pull", Path: ref, Err: errors.New("there is no such file"), Exit: fault.ExitUsage}
+				return job{}, &fault.Error{Op: "pull", Path: ref, Err: errors.New("there is no such file"), Hint: "check the path; crayon pull --list has the aliases", Exit: fault.ExitUsage}
 			}
 			return job{}, unknownAlias(ref)
 		}
