@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,6 +166,44 @@ func TestLocalOnlyAndErrors(t *testing.T) {
 	cancel()
 	_, err = c.Session(nil).Ask(ctx, crayon.Question{Text: "hello"}, crayon.Silent)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// TestServeWithoutAPool: a bare model and one with an adapter are served too,
+// each under a name a client can ask for.
+func TestServeWithoutAPool(t *testing.T) {
+	c := open(t)
+	set, err := crayon.ReadExamples(write(t, "mine.csv", templateCSV))
+	require.NoError(t, err)
+	custom, err := c.Blend(t.Context(), "mine", set, crayon.CustomizeOptions{})
+	require.NoError(t, err)
+	folder := filepath.Join(t.TempDir(), "my adapter+")
+	_, err = c.Export(t.Context(), custom, c.Pool(), crayon.FormatPEFT, folder)
+	require.NoError(t, err)
+	model, _ := tiny.Tiny(t)
+	for name, o := range map[string]crayon.Options{"tiny": {}, "my-adapter-": {Adapter: folder}} {
+		o.Home, o.Model, o.Threads = t.TempDir(), model, 1
+		c, err := crayon.Open(t.Context(), o)
+		require.NoError(t, err)
+		defer c.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		err = c.Serve(ctx, crayon.ServeOptions{Addr: "127.0.0.1:0", Ready: func(addr string) {
+			defer cancel()
+			r, err := http.Get("http://" + addr + "/v1/models")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Body.Close()
+			body, err := io.ReadAll(r.Body)
+			if err != nil || !strings.Contains(string(body), `"id":"`+name+`"`) {
+				t.Errorf("%s, %v", body, err)
+			}
+		}})
+		cancel()
+		require.NoError(t, err)
+		_, err = c.Session(custom).Ask(t.Context(), crayon.Question{Text: "is the hat red?", MaxTokens: 2}, crayon.Silent)
+		require.Error(t, err, "there is no pool to blend")
+	}
 }
 
 func TestEmbeddedPoolIsWhole(t *testing.T) {
