@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -34,8 +33,6 @@ const (
 	never  = float32(-1)
 	always = float32(2) // a threshold that nothing reaches
 )
-
-var unset = float32(math.NaN())
 
 // world is a server over the tiny model, with customisations "mine" (free
 // answers) and "desk" (labels), and a fake server LLM behind it.
