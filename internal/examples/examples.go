@@ -219,11 +219,15 @@ func (p *reader) unique() (kept []Example, dropped int, err error) {
 // fold is a text as it is compared: case and spacing do not count.
 func fold(s string) string { return strings.ToLower(strings.Join(strings.Fields(s), " ")) }
 
-// nearest is the name with the fewest edits from s.
+// nearest is the name with the fewest edits from s, or that s abbreviates.
 func nearest(s string, names []string) string {
 	best, at := -1, 0
 	for i, n := range names {
-		if d := levenshtein.ComputeDistance(fold(short(s)), fold(short(n))); best < 0 || d < best {
+		d := levenshtein.ComputeDistance(fold(short(s)), fold(short(n)))
+		if s != "" && strings.HasPrefix(fold(n), fold(s)) {
+			d = 0 // an abbreviation
+		}
+		if best < 0 || d < best {
 			best, at = d, i
 		}
 	}

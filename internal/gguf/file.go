@@ -4,6 +4,8 @@
 package gguf
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 
 	"crayon/internal/fault"
@@ -25,7 +27,11 @@ type File struct {
 func Open(path string) (*File, error) {
 	data, unmap, err := mapFile(path)
 	if err != nil {
-		return nil, &fault.Error{Op: "open gguf", Path: path, Err: err}
+		hint := hintDamaged
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			hint = "check the path, and that you may read the file"
+		}
+		return nil, &fault.Error{Op: "open gguf", Path: path, Err: err, Hint: hint}
 	}
 	f, err := parse(data)
 	if err != nil {

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (d *download) http(ctx context.Context, u URI, address string) error {
 		case errors.As(err, &disk):
 			return d.fault(disk.err)
 		case errors.As(err, &no):
-			return &fault.Error{Op: "pull", Path: u.String(), Err: no.err, Hint: no.hint, Exit: no.exit}
+			return &fault.Error{Op: "pull", Path: u.String(), Err: no.err, Hint: cmp.Or(no.hint, "check the address, or order another source first with CRAYON_SOURCES"), Exit: no.exit}
 		case errors.As(err, &told):
 			return err // a refusal of the gate, or the ledger
 		}

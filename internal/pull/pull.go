@@ -473,7 +473,11 @@ func Lookup(paths store.Paths, ref string) (string, error) {
 		}
 		return "", unknownAlias(ref)
 	}
-	return "", &fault.Error{Op: "find model", Path: ref, Err: os.ErrNotExist, Hint: "crayon pull " + aliases[0].Alias, Exit: fault.ExitUsage}
+	why := os.ErrNotExist
+	if _, err := os.Stat(ref); err == nil {
+		why = errors.New("not a regular file")
+	}
+	return "", &fault.Error{Op: "find model", Path: ref, Err: why, Hint: "crayon pull " + aliases[0].Alias, Exit: fault.ExitUsage}
 }
 
 // Pulled are the names of the models in the store, sorted.

@@ -206,6 +206,11 @@ func reason(err error) string {
 		return "cut"
 	case errors.As(err, &op):
 		return op.Op + " failed"
+	// net/http tells these apart by text alone.
+	case strings.Contains(err.Error(), "malformed HTTP"):
+		return "not an HTTP answer"
+	case strings.Contains(err.Error(), "response headers exceeded"):
+		return "headers too large"
 	}
 	return fmt.Sprintf("failed (%T)", err)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -143,11 +144,12 @@ func TestPackagesImportOnlyWhatIsAbove(t *testing.T) {
 
 // dials are the names that open connections, look names up, or start a process.
 var dials = map[string]string{
-	"net":      `^(Dial|Lookup(Addr|CNAME|Host|IP|MX|NS|SRV|TXT)|Resolve|Resolver|DefaultResolver)`,
-	"net/http": `^(Get|Post|PostForm|Head|Client|Transport|DefaultClient|DefaultTransport)$`,
-	"os/exec":  `^(Command|CommandContext|Cmd)$`,
-	"os":       `^StartProcess$`,
-	"syscall":  `^(Connect|Exec|ForkExec|StartProcess)$`,
+	"net":        `^(Dial|Lookup(Addr|CNAME|Host|IP|MX|NS|SRV|TXT)|Resolve|Resolver|DefaultResolver)`,
+	"crypto/tls": `^(Dial|DialWithDialer|Dialer|Client)$`,
+	"net/http":   `^(Get|Post|PostForm|Head|Client|Transport|DefaultClient|DefaultTransport)$`,
+	"os/exec":    `^(Command|CommandContext|Cmd)$`,
+	"os":         `^StartProcess$`,
+	"syscall":    `^(Connect|Exec|ForkExec|StartProcess)$`,
 }
 
 func TestOnlyUpstreamDials(t *testing.T) {
@@ -157,6 +159,14 @@ func TestOnlyUpstreamDials(t *testing.T) {
 		}
 		names := map[string]*regexp.Regexp{}
 		for i, p := range imports(file) {
+			for _, helper := range free {
+				if strings.HasPrefix(p, helper) {
+					t.Errorf("%s, part of a program, imports %s, which serves tests", path, p)
+				}
+			}
+			if strings.HasPrefix(p, "github.com/openai/") {
+				t.Errorf("%s imports %s, a client: what leaves goes through internal/upstream", path, p)
+			}
 			// purego links the C library dynamically: the program would not be static.
 			if strings.Contains(p, "purego") || p == "C" {
 				t.Errorf("%s imports %s", path, p)
@@ -179,5 +189,21 @@ func TestOnlyUpstreamDials(t *testing.T) {
 			}
 			return true
 		})
+	})
+}
+
+// What the program must leave to the library: passes, prompts, blends, answers.
+var library = []string{"model", "reference", "train", "tokenizer", "chat", "task", "customize", "hybrid", "server"}
+
+func TestProgramHasNoLogic(t *testing.T) {
+	source(t, func(pkg, path string, file *ast.File) {
+		if pkg != "crayon/cmd/crayon" {
+			return
+		}
+		for _, p := range imports(file) {
+			if name, ok := strings.CutPrefix(p, "crayon/internal/"); ok && slices.Contains(library, name) {
+				t.Errorf("%s imports %s: package crayon offers what a command needs", path, p)
+			}
+		}
 	})
 }
