@@ -66,11 +66,7 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if err != nil {
 		return err
 	}
-	lib, err := a.library()
-	if err != nil {
-		return err
-	}
-	model, err := lib.ModelPath(a.set.Model)
+	model, err := a.modelPath()
 	if err != nil {
 		return err
 	}

@@ -115,13 +115,12 @@ func (a *app) poolVerifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			lib, err := a.library()
-			if err != nil {
+			if _, err := a.settings(); err != nil {
 				return err
 			}
-			model, err := lib.ModelPath(a.set.Model)
+			model, err := a.modelPath()
 			if err != nil {
-				model = ""
+				model = "" // what needs no model is verified all the same
 			}
 			r := doctor.Pool(cmd.Context(), p, model, a.set.Threads)
 			if err := a.emit(r, func(w io.Writer) { r.WriteText(w, a.style()) }); err != nil {
@@ -153,11 +152,7 @@ training goes on, a log and the loss curve.`,
 			if err != nil {
 				return err
 			}
-			lib, err := a.library()
-			if err != nil {
-				return err
-			}
-			model, err := lib.ModelPath(a.set.Model)
+			model, err := a.modelPath()
 			if err != nil {
 				return err
 			}

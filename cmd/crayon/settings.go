@@ -76,6 +76,15 @@ func (a *app) library() (*crayon.Library, error) {
 	return crayon.OpenLibrary(s.Home)
 }
 
+// modelPath is the file of the model that is set.
+func (a *app) modelPath() (string, error) {
+	lib, err := a.library()
+	if err != nil {
+		return "", err
+	}
+	return lib.ModelPath(a.set.Model)
+}
+
 // pool is the pool that is set.
 func (a *app) pool() (*crayon.Pool, error) {
 	s, err := a.settings()
