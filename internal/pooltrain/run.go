@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -141,6 +142,10 @@ func start(ctx context.Context, o Options) (*run, error) {
 	}
 	if err := o.Recipe.check(); err != nil {
 		return nil, &fault.Error{Op: "train pool", Path: "recipe", Err: err, Exit: fault.ExitUsage}
+	}
+	// Told now, not after the features of all rows.
+	if info, err := os.Stat(filepath.Dir(o.Out)); err != nil || !info.IsDir() {
+		return nil, &fault.Error{Op: "train pool", Path: o.Out, Err: errors.New("there is no such folder to write to"), Hint: "mkdir -p " + filepath.Dir(o.Out), Exit: fault.ExitUsage}
 	}
 	m, err := model.Open(o.Model, model.Options{Threads: o.Workers})
 	if err != nil {
@@ -375,8 +380,14 @@ func (r *run) write() (*pool.Pool, error) {
 			Loss: r.last.Loss, Examples: len(r.picked), Steps: r.last.Steps, Seconds: time.Since(r.started).Seconds(), Workers: r.o.Workers,
 		},
 	}
+	used := map[string]int{} // rows without choices were picked but not trained on
+	for _, row := range r.picked {
+		used[row.Dataset]++
+	}
 	for _, n := range r.training.Counts {
-		p.Made.Data = append(p.Made.Data, fmt.Sprintf("%s: %d rows", n.Dataset, n.Rows))
+		if used[n.Dataset] > 0 {
+			p.Made.Data = append(p.Made.Data, fmt.Sprintf("%s: %d rows", n.Dataset, used[n.Dataset]))
+		}
 	}
 	t, err := c.storeType()
 	if err != nil {
