@@ -40,7 +40,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 		return 0
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(a.err, "crayon: interrupted")
+		a.tell(&fault.Error{Op: "interrupted", Hint: fault.Hint(err)})
 		return fault.ExitFailed
 	}
 	var told *fault.Error

@@ -24,7 +24,7 @@ func fileLayer(path string, rank int) (layer, error) {
 	}
 	data, err := store.ReadFile(path, maxFile)
 	if err != nil {
-		return nil, &fault.Error{Op: "read config", Path: path, Err: errors.Unwrap(err), Exit: fault.ExitUsage}
+		return nil, &fault.Error{Op: "read config", Path: path, Err: errors.Unwrap(err), Hint: "check --config and CRAYON_HOME", Exit: fault.ExitUsage}
 	}
 	return parseFile(path, data, rank)
 }
