@@ -98,9 +98,15 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// fingerprint names what determines the device's answers beside the request.
+// fingerprint names what determines the device's answers beside the request:
+// the pool, or the model where it runs without one.
 func (s *Server) fingerprint() string {
-	return "crayon-" + s.opt.Hybrid.Device.Pool.Digest()[:12]
+	d := s.opt.Hybrid.Device
+	name := d.Pool.Digest()
+	if name == "" {
+		name = d.Lineage
+	}
+	return "crayon-" + name[:min(12, len(name))]
 }
 
 // chatAnswer is an answer on its way to one client. It is the sink of the

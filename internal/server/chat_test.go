@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crayon/internal/chat"
+	"crayon/internal/pool"
 	"crayon/internal/route"
 	"crayon/internal/upstream/fake"
 )
@@ -472,4 +473,15 @@ func TestErrorsInTheClient(t *testing.T) {
 	require.Equal(t, "model", told.Param)
 	require.Contains(t, told.Message, `"tiny+mine"`)
 	require.False(t, errors.Is(err, context.Canceled))
+}
+
+// TestBareModel: a model without a pool chats and completes under its own name.
+func TestBareModel(t *testing.T) {
+	w := newWorld(t, nil)
+	w.hybrid.Device.Pool = pool.Bare(w.hybrid.Device.Lineage, w.hybrid.Device.Model.Config)
+	for _, stream := range []string{"", `,"stream":true`} {
+		r := w.post(chatPath, ask(base, "why", stream))
+		require.Equal(t, http.StatusOK, r.status, r.body)
+		require.Contains(t, r.body, `"system_fingerprint":"crayon-`+w.hybrid.Device.Lineage[:12])
+	}
 }
