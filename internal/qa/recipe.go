@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"crayon/internal/fault"
 )
 
 // maxRecipe bounds a recipe file in bytes.
@@ -36,25 +33,6 @@ type Exclude struct {
 	Datasets []string `yaml:"datasets,omitempty" json:"datasets,omitempty"`
 	Families []string `yaml:"families,omitempty" json:"families,omitempty"` // a family by its name or by any member
 	Subjects []string `yaml:"subjects,omitempty" json:"subjects,omitempty"` // dataset/subject
-}
-
-// ReadRecipe reads a YAML recipe from a file.
-func ReadRecipe(path string) (Recipe, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage}
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRecipe+1))
-	if err != nil {
-		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err}
-	}
-	r, err := ParseRecipe(data)
-	if err != nil {
-		return Recipe{}, &fault.Error{Op: "read recipe", Path: path, Err: err, Exit: fault.ExitUsage,
-			Hint: "keys: seed, caps {default, datasets}, exclude {datasets, families, subjects}, permissive_only, max_rows"}
-	}
-	return r, nil
 }
 
 // ParseRecipe reads a YAML recipe; an unknown key is an error.

@@ -109,17 +109,6 @@ func Answer(text string) Step {
 	}
 }
 
-// Echo answers with the last message.
-func Echo() Step {
-	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
-		text := ""
-		if n := len(c.Body.Messages); n > 0 {
-			text = c.Body.Messages[n-1].Content
-		}
-		Answer("you said: "+text)(w, r, c, done)
-	}
-}
-
 // Fail answers with a status and an OpenAI error object of the message;
 // retryAfter seconds are told when positive.
 func Fail(status int, retryAfter float64, message string) Step {
