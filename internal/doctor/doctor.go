@@ -111,7 +111,7 @@ func (r *Report) machine(s *config.Settings) {
 	switch level := kernel.Current(); {
 	case kernel.Forced() != nil:
 		r.try("arithmetic", "", kernel.Forced(), "unset "+kernel.Variable)
-	case level < kernel.Best():
+	case level != kernel.Best():
 		r.add("arithmetic", Warning, fmt.Sprintf("%s, though this machine has %s", level, kernel.Best()), "unset "+kernel.Variable)
 	case level == kernel.Plain:
 		r.add("arithmetic", Warning, "plain Go: this processor has no faster kernels here, answers are several times slower", "")

@@ -10,19 +10,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// levels are those this machine has.
-func levels() []Level {
-	var l []Level
-	for i := Plain; i <= Best(); i++ {
-		l = append(l, i)
-	}
-	return l
-}
-
 // eachLevel runs f as a subtest at each level, and puts the level back.
 func eachLevel(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	for _, l := range levels() {
+	for _, l := range Levels() {
 		t.Run(l.String(), func(t *testing.T) {
 			use(t, l)
 			f(t)

@@ -20,7 +20,7 @@ func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, str
 	plainTile(w, panel, panels, a, row, rows, c, stride, sum)
 }
 
-func detect() Level { return Plain }
+func detect() []Level { return []Level{Plain} }
 
 func blockedGemm(t *Team, transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) bool {
 	return false

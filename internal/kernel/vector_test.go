@@ -343,7 +343,7 @@ func BenchmarkVector(b *testing.B) {
 	s := make([]float32, 512)
 	q := x[:64]
 	var a Acts
-	for _, l := range levels() {
+	for _, l := range Levels() {
 		use(b, l)
 		for _, c := range []struct {
 			name string
