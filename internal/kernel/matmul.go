@@ -47,6 +47,7 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 	}
 	m.items = items
 	shares := (a.n + shareRows - 1) / shareRows
+	count(a, jobs, shares)
 	m.rows = ((a.n+shares-1)/shares + tileRows - 1) / tileRows * tileRows
 	grain := 1
 	if a.n < tileRows {
