@@ -10,7 +10,7 @@ func gemmTiles() *tiles {
 	switch Current() {
 	case AVX512:
 		return tiles512
-	case AVX2:
+	case AVX2, AVXVNNI:
 		return tiles2
 	}
 	return nil

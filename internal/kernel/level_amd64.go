@@ -10,7 +10,7 @@ func detect() []Level {
 		return l
 	}
 	l = append(l, AVX2)
-	if hasAVXVNNI() {
+	if x.HasAVXVNNI {
 		l = append(l, AVXVNNI)
 	}
 	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI {
@@ -18,10 +18,6 @@ func detect() []Level {
 	}
 	return l
 }
-
-// hasAVXVNNI says whether the processor has the VEX form of VPDPBUSD and there
-// are kernels for it.
-func hasAVXVNNI() bool { return false }
 
 // hasF16C says whether the processor converts half precision.
 func hasF16C() bool

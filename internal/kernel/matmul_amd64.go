@@ -19,15 +19,16 @@ type tileArgs struct {
 	_     int // VPSLLD reads 16 bytes from shift
 }
 
-// The table of runTile: for each shape of AVX-512, then of AVX2, the float32
-// tile and then 4 and 8 bits by scaling.
+// The table of runTile: for each shape of AVX-512, then of AVX2, then of
+// AVX-VNNI, the float32 tile and then 4 and 8 bits by scaling.
 const (
 	kinds    = 7
 	shape1   = 0 // one row, one panel
 	shape2   = 1 // two rows, one panel
-	shape4   = 2 // four rows, one panel: AVX-512 only
-	shape6   = 3 // six rows, two panels: AVX-512 only
+	shape4   = 2 // four rows, one panel
+	shape6   = 3 // six rows, two panels: AVX-512; one panel: the others
 	level2At = 4 * kinds
+	vnniAt   = level2At + 4*kinds
 )
 
 // runTile runs a tile by its place in the table.
@@ -80,15 +81,25 @@ func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, str
 		runTile(shape*kinds+kind, &args)
 		return
 	}
+	at := level2At
+	if l == AVXVNNI {
+		at = vnniAt
+	}
 	for p := panel; p < panel+panels; p++ {
 		args.w[0], args.s[0] = w.pointers(p)
-		for r := row; r < row+rows; r += 2 {
+		for r := row; r < row+rows; {
 			set(p, r)
-			shape := shape1
-			if row+rows-r >= 2 {
-				shape = shape2
+			shape, n := shape1, 1
+			switch left := row + rows - r; {
+			case left >= 6:
+				shape, n = shape6, 6
+			case left >= 4:
+				shape, n = shape4, 4
+			case left >= 2:
+				shape, n = shape2, 2
 			}
-			runTile(level2At+shape*kinds+kind, &args)
+			runTile(at+shape*kinds+kind, &args)
+			r += n
 		}
 	}
 }

@@ -9,7 +9,7 @@ func peakFMA(n int) float64 {
 			peakFMA512(n)
 		}
 		return 24 * 16 * 2
-	case AVX2:
+	case AVX2, AVXVNNI:
 		if n > 0 {
 			peakFMA2(n)
 		}
@@ -26,6 +26,11 @@ func peakDot(n int) float64 {
 			peakDot512(n)
 		}
 		return 24 * 64 * 2
+	case AVXVNNI:
+		if n > 0 {
+			peakDotVNNI(n)
+		}
+		return 12 * 32 * 2
 	case AVX2:
 		if n > 0 {
 			peakDot2(n)
@@ -41,7 +46,7 @@ func readAll(p []byte) {
 	case len(p) == 0:
 	case Current() == AVX512:
 		readAll512(&p[0], len(p))
-	case Current() == AVX2:
+	case Current() == AVX2 || Current() == AVXVNNI:
 		readAll2(&p[0], len(p))
 	}
 }
@@ -50,6 +55,7 @@ func peakFMA512(n int)
 func peakFMA2(n int)
 func peakDot512(n int)
 func peakDot2(n int)
+func peakDotVNNI(n int)
 
 //go:noescape
 func readAll512(p *byte, n int)

@@ -5,7 +5,7 @@ func whole(n int) int {
 	switch Current() {
 	case AVX512:
 		return n &^ 15
-	case AVX2:
+	case AVX2, AVXVNNI:
 		return n &^ 7
 	}
 	return 0

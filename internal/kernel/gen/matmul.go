@@ -38,35 +38,38 @@ type shape struct{ rows, panels int }
 
 func (s shape) String() string { return fmt.Sprintf("%dx%d", s.rows, s.panels) }
 
-// The tiles of each level; the order is that of the table in runTile, which
+// The tiles of AVX-512; the order is that of the table in runTile, which
 // matmul_amd64.go knows.
-var (
-	shapes512 = []shape{{1, 1}, {2, 1}, {4, 1}, {6, 2}}
-	shapes2   = []shape{{1, 1}, {2, 1}}
-)
+var shapes512 = []shape{{1, 1}, {2, 1}, {4, 1}, {6, 2}}
 
 // matmul writes the tiles of MatMul and runTile, which jumps to one of them.
 func matmul() string {
 	a := newFile()
 	var table []string
-	define := func(name string, body func()) {
-		fmt.Fprintf(a, "\n// %s: AX is the tileArgs.\nTEXT %s<>(SB), NOSPLIT, $0-0\n", name, name)
+	define := func(name string, frame int, body func()) {
+		fmt.Fprintf(a, "\n// %s: AX is the tileArgs.\nTEXT %s<>(SB), NOSPLIT, $%d-0\n", name, name, frame)
 		body()
 		table = append(table, name)
 	}
 	for _, s := range shapes512 {
-		define("f32_512_"+s.String(), func() { floatTile512(a, s) })
+		define("f32_512_"+s.String(), 0, func() { floatTile512(a, s) })
 		for _, bits := range []int{4, 8} {
 			for scaling, n := range scaleNames {
-				define(fmt.Sprintf("q%d%s_512_%v", bits, n, s), func() { quantTile512(a, s, bits, scaling) })
+				define(fmt.Sprintf("q%d%s_512_%v", bits, n, s), 0, func() { quantTile512(a, s, bits, scaling) })
 			}
 		}
 	}
-	for _, s := range shapes2 {
-		define("f32_2_"+s.String(), func() { floatTile2(a, s) })
-		for _, bits := range []int{4, 8} {
-			for scaling, n := range scaleNames {
-				define(fmt.Sprintf("q%d%s_2_%v", bits, n, s), func() { quantTile2(a, s, bits, scaling) })
+	for _, dot := range []dotKind{dotAVX2, dotVNNI} {
+		for _, s := range shapesYmm {
+			if name := "f32_2_" + s.String(); dot == dotAVX2 {
+				define(name, 0, func() { floatTileYmm(a, s) })
+			} else {
+				table = append(table, name)
+			}
+			for _, bits := range []int{4, 8} {
+				for scaling, n := range scaleNames {
+					define(fmt.Sprintf("q%d%s_%s_%v", bits, n, dot.suffix, s), s.frame(), quantTileYmm{a, s, bits, scaling, dot}.write)
+				}
 			}
 		}
 	}
@@ -315,142 +318,4 @@ func nextStep(a *asm, s shape) {
 	a.op("ADDQ $4, %s", xRows.base)
 	a.op("DECQ CX")
 	a.op("JNZ step")
-}
-
-// floatTile2 is floatTile512 with a panel as two vectors.
-func floatTile2(a *asm, s shape) {
-	sum := func(r, h int) string { return ymm.r(8 + 2*r + h) }
-	prologue(a, s)
-	xRows.load(a, argX, argXStep, s.rows)
-	for r := range s.rows {
-		ymm.zero(a, sum(r, 0))
-		ymm.zero(a, sum(r, 1))
-	}
-	a.label("step")
-	a.op("VMOVUPS (SI), Y0")
-	a.op("VMOVUPS 32(SI), Y1")
-	for r := range s.rows {
-		t := ymm.r(2 + r)
-		a.op("VBROADCASTSS %s, %s", xRows.at(r, 0), t)
-		a.op("VFMADD231PS Y0, %s, %s", t, sum(r, 0))
-		a.op("VFMADD231PS Y1, %s, %s", t, sum(r, 1))
-	}
-	nextStep(a, s)
-	epilogue(a, ymm, s, sum)
-}
-
-// quantTile2 writes a tile for AVX2, a panel as two vectors of 8 rows.
-//
-// Four bits: VPMADDUBSW adds two products of at most 15*127, and 8 of these
-// stay below 2^15, so a whole block is summed in 16 bits. Eight bits: it would
-// saturate, so Q-128 is taken as magnitude and sign (at most 128*127*2), and
-// the 128 put back with the sum of the activations.
-func quantTile2(a *asm, s shape, bits, scaling int) {
-	isum := func(r, h int) string { return ymm.r(8 + 2*r + h) }
-	fsum := func(r, h int) string { return ymm.r(12 + 2*r + h) }
-	prologue(a, s)
-	xRows.load(a, argX, argXStep, s.rows)
-	metaRows.load(a, argMeta, argMetaStep, s.rows)
-	for r := range s.rows {
-		for h := range 2 {
-			ymm.zero(a, fsum(r, h))
-		}
-	}
-	a.label("block")
-	for r := range s.rows {
-		for h := range 2 {
-			ymm.zero(a, isum(r, h))
-		}
-	}
-	if bits == 4 {
-		a.op("VMOVDQU nibbles<>(SB), Y6")
-		for g := range 8 {
-			for h := range 2 {
-				w := ymm.r(h)
-				a.op("VMOVDQU %d(SI), %s", 64*(g%4)+32*h, w)
-				if g >= 4 {
-					a.op("VPSRLD $4, %s, %s", w, w)
-				}
-				a.op("VPAND Y6, %s, %s", w, w)
-			}
-			for r := range s.rows {
-				a.op("VPBROADCASTD %s, Y2", xRows.at(r, 4*g))
-				for h := range 2 {
-					t := ymm.r(3 + h)
-					a.op("VPMADDUBSW Y2, %s, %s", ymm.r(h), t)
-					a.op("VPADDW %s, %s, %s", t, isum(r, h), isum(r, h))
-				}
-			}
-		}
-		a.op("VMOVDQU ones<>(SB), Y6")
-		for r := range s.rows {
-			for h := range 2 {
-				a.op("VPMADDWD Y6, %s, %s", isum(r, h), isum(r, h))
-			}
-		}
-	} else {
-		a.op("VMOVDQU highs<>(SB), Y6")
-		a.op("VMOVDQU ones<>(SB), Y7")
-		for g := range 8 {
-			for h := range 2 {
-				w := ymm.r(h)
-				a.op("VPXOR %d(SI), Y6, %s", 64*g+32*h, w)
-				a.op("VPABSB %s, %s", w, ymm.r(2+h))
-			}
-			for r := range s.rows {
-				a.op("VPBROADCASTD %s, Y4", xRows.at(r, 4*g))
-				for h := range 2 {
-					a.op("VPSIGNB %s, Y4, Y5", ymm.r(h))
-					a.op("VPMADDUBSW Y5, %s, Y5", ymm.r(2+h))
-					a.op("VPMADDWD Y7, Y5, Y5")
-					a.op("VPADDD Y5, %s, %s", isum(r, h), isum(r, h))
-				}
-			}
-		}
-	}
-	// The offset: minus the sum of the activations, shifted, and for 8 bits
-	// the 128 that each Q lacks.
-	if scaling == scaleShift || bits == 8 {
-		for r := range s.rows {
-			a.op("VPBROADCASTD %s, Y2", metaRows.at(r, 8))
-			if scaling == scaleShift {
-				a.op("VPSLLD %d(AX), Y2, Y3", argShift)
-				for h := range 2 {
-					a.op("VPADDD Y3, %s, %s", isum(r, h), isum(r, h))
-				}
-			}
-			if bits == 8 {
-				a.op("VPSLLD $7, Y2, Y2")
-				for h := range 2 {
-					a.op("VPSUBD Y2, %s, %s", isum(r, h), isum(r, h))
-				}
-			}
-		}
-	}
-	half := 16
-	if scaling == scaleFull {
-		half = 32
-	}
-	for h := range 2 {
-		loadScale(a, ymm, scaling, "R8", h*half, ymm.r(h))
-		if scaling != scaleShift {
-			loadScale(a, ymm, scaling, "R8", scaleM[scaling]+h*half, ymm.r(2+h))
-		}
-	}
-	for r := range s.rows {
-		a.op("VBROADCASTSS %s, Y4", metaRows.at(r, 0))
-		for h := range 2 {
-			a.op("VMULPS Y4, %s, Y5", ymm.r(h))
-			a.op("VCVTDQ2PS %s, %s", isum(r, h), isum(r, h))
-			a.op("VFMADD231PS %s, Y5, %s", isum(r, h), fsum(r, h))
-		}
-		if scaling != scaleShift {
-			a.op("VBROADCASTSS %s, Y4", metaRows.at(r, 4))
-			for h := range 2 {
-				a.op("VFMADD231PS %s, Y4, %s", ymm.r(2+h), fsum(r, h))
-			}
-		}
-	}
-	nextBlock(a, s, bits, scaling)
-	epilogue(a, ymm, s, fsum)
 }

@@ -13,7 +13,7 @@ func peak() string {
 			first = 16 - sums
 		}
 		begin := func(name string) {
-			a.fn(name+v.level, "(n int)", 8)
+			a.fn(name, "(n int)", 8)
 			a.op("MOVQ n+0(FP), CX")
 			for i := range first + sums {
 				v.zero(a, v.r(i))
@@ -25,12 +25,19 @@ func peak() string {
 			a.op("JNZ loop")
 			a.ret()
 		}
-		begin("peakFMA")
+		begin("peakFMA" + v.level)
 		for i := range sums {
 			a.op("VFMADD231PS %s, %s, %s", v.r(0), v.r(1), v.r(first+i))
 		}
 		end()
-		begin("peakDot")
+		if v == ymm {
+			begin("peakDotVNNI")
+			for i := range sums {
+				vpdpbusd(a, 0, 1, first+i)
+			}
+			end()
+		}
+		begin("peakDot" + v.level)
 		for i := range sums {
 			if v == zmm {
 				a.op("VPDPBUSD Z0, Z1, %s", v.r(first+i))
