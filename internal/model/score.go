@@ -13,12 +13,24 @@ type Ask struct {
 	Prefix  []int32
 	Answers [][]int32
 	Row     []float32 // adapter weights; nil is the base model
+	Cache   *Cache    // holds the first positions of Prefix, not all of them; nil: none is computed yet
 }
+
+// Pass computes inputs as Forward does, side given.
+type Pass func(ctx context.Context, in []Input, emit func(input, token int, logits []float32) error) error
 
 // LogProbs returns, for every ask and answer, the natural log-probability of
 // each answer token given the prefix and the answer's tokens before it. The
 // prefix is computed once, its answers as branches of it.
 func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]float32, error) {
+	return m.LogProbsBy(ctx, asks, func(ctx context.Context, in []Input, emit func(input, token int, logits []float32) error) error {
+		return m.Forward(ctx, side, in, emit)
+	})
+}
+
+// LogProbsBy is LogProbs through a pass that others may share. It leaves each
+// ask's Cache with the whole Prefix.
+func (m *Model) LogProbsBy(ctx context.Context, asks []Ask, pass Pass) ([][][]float32, error) {
 	for i := range asks {
 		if err := m.checkAsk(&asks[i]); err != nil {
 			return nil, err
@@ -32,7 +44,7 @@ func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]flo
 			n += asks[hi].tokens()
 			hi++
 		}
-		if err := m.logProbs(ctx, side, asks[lo:hi], res[lo:hi]); err != nil {
+		if err := m.logProbs(ctx, asks[lo:hi], res[lo:hi], pass); err != nil {
 			return nil, err
 		}
 		lo = hi
@@ -43,7 +55,7 @@ func (m *Model) LogProbs(ctx context.Context, side *Side, asks []Ask) ([][][]flo
 // checkAsk refuses what cannot be scored: without a prefix the first token of
 // an answer has no probability.
 func (m *Model) checkAsk(a *Ask) error {
-	if len(a.Prefix) == 0 {
+	if len(a.Prefix) == 0 || a.Cache != nil && a.Cache.Len() >= len(a.Prefix) {
 		return &fault.Error{Op: "score answers", Err: errors.New("there is nothing before the answers")}
 	}
 	for _, x := range a.Answers {
@@ -62,17 +74,20 @@ func (a *Ask) tokens() int {
 	return n
 }
 
-func (m *Model) logProbs(ctx context.Context, side *Side, asks []Ask, res [][][]float32) error {
+func (m *Model) logProbs(ctx context.Context, asks []Ask, res [][][]float32, pass Pass) error {
 	prefix := make([]Input, 0, len(asks))
 	type place struct{ ask, answer int }
 	var branch []Input
 	var where []place
 	for i, a := range asks {
 		res[i] = make([][]float32, len(a.Answers))
-		cache := m.NewCache(len(a.Prefix))
-		prefix = append(prefix, Input{Cache: cache, Tokens: a.Prefix, Row: a.Row, Want: WantLast})
+		cache := a.Cache
+		if cache == nil {
+			cache = m.NewCache(len(a.Prefix))
+		}
+		prefix = append(prefix, Input{Cache: cache, Tokens: a.Prefix[cache.Len():], Row: a.Row, Want: WantLast})
 	}
-	err := m.Forward(ctx, side, prefix, func(i, _ int, logits []float32) error {
+	err := pass(ctx, prefix, func(i, _ int, logits []float32) error {
 		norm := kernel.LogSumExp(logits)
 		for j, ans := range asks[i].Answers {
 			if len(ans) == 0 {
@@ -95,7 +110,7 @@ func (m *Model) logProbs(ctx context.Context, side *Side, asks []Ask, res [][][]
 			where = append(where, place{i, j})
 		}
 	}
-	return m.Forward(ctx, side, branch, func(input, token int, logits []float32) error {
+	return pass(ctx, branch, func(input, token int, logits []float32) error {
 		w := where[input]
 		next := asks[w.ask].Answers[w.answer][token+1]
 		res[w.ask][w.answer][token+1] = logits[next] - kernel.LogSumExp(logits)
