@@ -26,9 +26,9 @@ const (
 	shape1   = 0 // one row, one panel
 	shape2   = 1 // two rows, one panel
 	shape4   = 2 // four rows, one panel
-	shape6   = 3 // six rows, two panels: AVX-512; one panel: the others
+	shape6   = 3 // six rows, two panels: AVX-512; one panel: AVX-VNNI
 	level2At = 4 * kinds
-	vnniAt   = level2At + 4*kinds
+	vnniAt   = level2At + 3*kinds
 )
 
 // runTile runs a tile by its place in the table.
@@ -81,16 +81,16 @@ func tile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, str
 		runTile(shape*kinds+kind, &args)
 		return
 	}
-	at := level2At
-	if l == AVXVNNI {
-		at = vnniAt
+	at, most := level2At, 4
+	if l == AVXVNNI || w.form == formFloat { // their tiles of float32 are AVX2
+		at, most = vnniAt, 6
 	}
 	for p := panel; p < panel+panels; p++ {
 		args.w[0], args.s[0] = w.pointers(p)
 		for r := row; r < row+rows; {
 			set(p, r)
 			shape, n := shape1, 1
-			switch left := row + rows - r; {
+			switch left := min(row+rows-r, most); {
 			case left >= 6:
 				shape, n = shape6, 6
 			case left >= 4:

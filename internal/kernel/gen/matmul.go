@@ -59,20 +59,22 @@ func matmul() string {
 			}
 		}
 	}
-	for _, dot := range []dotKind{dotAVX2, dotVNNI} {
-		for _, s := range shapesYmm {
-			if name := "f32_2_" + s.String(); dot == dotAVX2 {
+	ymmTiles := func(suffix string, shapes []shape, vnni bool) {
+		for _, s := range shapes {
+			if name := "f32_2_" + s.String(); vnni {
 				define(name, 0, func() { floatTileYmm(a, s) })
 			} else {
-				table = append(table, name)
+				table = append(table, name) // the same tile
 			}
 			for _, bits := range []int{4, 8} {
 				for scaling, n := range scaleNames {
-					define(fmt.Sprintf("q%d%s_%s_%v", bits, n, dot.suffix, s), s.frame(), quantTileYmm{a, s, bits, scaling, dot}.write)
+					define(fmt.Sprintf("q%d%s_%s_%v", bits, n, suffix, s), s.frame(), quantTileYmm{a, s, bits, scaling, vnni}.write)
 				}
 			}
 		}
 	}
+	ymmTiles("2", shapes2, false)
+	ymmTiles("vnni", shapesVNNI, true)
 	a.WriteString("\n")
 	for i, name := range table {
 		fmt.Fprintf(a, "DATA tiles<>+%d(SB)/8, $%s<>(SB)\n", 8*i, name)

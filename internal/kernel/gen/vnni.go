@@ -2,24 +2,16 @@ package main
 
 import "fmt"
 
-// dotKind is how 256-bit registers multiply bytes.
-type dotKind struct {
-	suffix string // of the tiles' names
-	vnni   bool
-}
-
+// The tiles of AVX2 and AVX-VNNI: a panel is two vectors of 8 outputs. The
+// order is that of the table in runTile. Six rows leave 4 registers, too few
+// for the products of bytes of AVX2, which gain nothing over four rows either.
 var (
-	dotAVX2 = dotKind{"2", false} // VPMADDUBSW and sums
-	dotVNNI = dotKind{"vnni", true}
+	shapes2    = []shape{{1, 1}, {2, 1}, {4, 1}}
+	shapesVNNI = []shape{{1, 1}, {2, 1}, {4, 1}, {6, 1}}
 )
 
-// The tiles of AVX2 and AVX-VNNI: a panel is two vectors of 8 outputs. The
-// order is that of the table in runTile.
-var shapesYmm = []shape{{1, 1}, {2, 1}, {4, 1}, {6, 1}}
-
 // spills says that the registers hold only the sums of a block: those of the
-// whole tile are in the stack frame. With 12 sums of a block 4 registers are
-// left, else 8.
+// whole tile are in the stack frame.
 func (s shape) spills() bool { return s.rows > 2 }
 
 // frame is the size of a quantised tile's stack frame: its sums, and what
@@ -64,12 +56,13 @@ func floatTileYmm(a *asm, s shape) {
 }
 
 // quantTileYmm is quantTile512 with a panel as two vectors. Registers: 0 and 1
-// weights or scales, 2 an activation or its scale, 3 to 7 as said below.
+// weights or scales, 2 an activation or its scale, 3 and what the sums leave of
+// 4 to 7 as said below.
 type quantTileYmm struct {
 	*asm
 	shape
 	bits, scaling int
-	dotKind
+	vnni          bool
 }
 
 func (t quantTileYmm) isum(r, h int) int {
@@ -148,38 +141,27 @@ func (t quantTileYmm) begin() {
 // at most 15*127, and 8 of these stay below 2^15, so a whole block is summed in
 // 16 bits.
 func (t quantTileYmm) dot4() {
-	mask := "nibbles<>(SB)"
+	mask := "Y7"
 	if t.vnni {
 		mask = "Y3"
-	} else if t.rows <= 4 {
-		mask = "Y7"
 	}
-	if mask[0] == 'Y' {
-		t.op("VMOVDQU nibbles<>(SB), %s", mask)
-	}
+	t.op("VMOVDQU nibbles<>(SB), %s", mask)
 	for g := range 4 {
 		for h := range 2 {
-			if mask[0] == 'Y' {
-				t.op("VPAND %d(SI), %s, Y%d", 64*g+32*h, mask, h)
-			} else {
-				t.op("VMOVDQU %d(SI), Y%d", 64*g+32*h, h)
-				t.op("VPAND %s, Y%d, Y%d", mask, h, h)
-			}
+			t.op("VPAND %d(SI), %s, Y%d", 64*g+32*h, mask, h)
 		}
 		t.group(g)
 		for h := range 2 {
 			t.op("VMOVDQU %d(SI), Y%d", 64*g+32*h, h)
-			t.op("VPSRLD $4, Y%d, Y%d", h, h)
-			t.op("VPAND %s, Y%d, Y%d", mask, h, h)
+			t.op("VPSRLD $4, Y%d, Y%[1]d", h)
+			t.op("VPAND %s, Y%d, Y%[2]d", mask, h)
 		}
 		t.group(g + 4)
 	}
 	if t.vnni {
 		return
 	}
-	t.each(func(r, h int) {
-		t.op("VPMADDWD ones<>(SB), Y%d, Y%[1]d", t.isum(r, h))
-	})
+	t.each(func(r, h int) { t.op("VPMADDWD ones<>(SB), Y%d, Y%[1]d", t.isum(r, h)) })
 }
 
 // group multiplies the weights of a group, Y0 and Y1, with the activations.
@@ -199,33 +181,22 @@ func (t quantTileYmm) group(g int) {
 
 // dot8 multiplies eight bits without VPDPBUSD. VPMADDUBSW would saturate, so
 // Q-128 is taken as magnitude and sign (at most 128*127*2), and the 128 put
-// back with the sum of the activations. With 4 registers one half is done
-// after the other.
+// back with the sum of the activations.
 func (t quantTileYmm) dot8() {
-	passes, ones, highs, product := [][]int{{0, 1}}, "Y7", "Y6", "Y3"
-	magnitude := func(h int) int { return 4 + h }
-	if t.rows > 4 {
-		passes, ones, highs, product = [][]int{{0}, {1}}, "Y3", "highs<>(SB)", "Y2"
-		magnitude = func(h int) int { return 1 - h }
-	} else {
-		t.op("VMOVDQU highs<>(SB), %s", highs)
-	}
-	t.op("VMOVDQU ones<>(SB), %s", ones)
+	t.op("VMOVDQU highs<>(SB), Y6")
+	t.op("VMOVDQU ones<>(SB), Y7")
 	for g := range 8 {
-		for _, halves := range passes {
-			for _, h := range halves {
-				t.op("VMOVDQU %d(SI), Y%d", 64*g+32*h, h)
-				t.op("VPXOR %s, Y%d, Y%[2]d", highs, h)
-				t.op("VPABSB Y%d, Y%d", h, magnitude(h))
-			}
-			for r := range t.rows {
-				t.op("VPBROADCASTD %s, Y2", xRows.at(r, 4*g))
-				for _, h := range halves {
-					t.op("VPSIGNB Y%d, Y2, %s", h, product)
-					t.op("VPMADDUBSW %s, Y%d, %[1]s", product, magnitude(h))
-					t.op("VPMADDWD %s, %s, %[2]s", ones, product)
-					t.op("VPADDD %s, Y%d, Y%[2]d", product, t.isum(r, h))
-				}
+		for h := range 2 {
+			t.op("VPXOR %d(SI), Y6, Y%d", 64*g+32*h, h)
+			t.op("VPABSB Y%d, Y%d", h, 4+h)
+		}
+		for r := range t.rows {
+			t.op("VPBROADCASTD %s, Y2", xRows.at(r, 4*g))
+			for h := range 2 {
+				t.op("VPSIGNB Y%d, Y2, Y3", h)
+				t.op("VPMADDUBSW Y3, Y%d, Y3", 4+h)
+				t.op("VPMADDWD Y7, Y3, Y3")
+				t.op("VPADDD Y3, Y%d, Y%[1]d", t.isum(r, h))
 			}
 		}
 	}
