@@ -5,12 +5,21 @@ import (
 	"sync"
 )
 
-// Job is one product of a MatMul: Dst = acts * W^T, or Dst += it with Add.
+// Job is one product of a MatMul: Dst = acts * W^T, or Dst += it with Add; and
+// with Low, a second product is added to it while the first is still in cache.
 type Job struct {
 	W      *Matrix
 	Dst    []float32 // n x Stride, the first W.Rows() of each row written
 	Stride int
 	Add    bool
+	Low    *Low
+}
+
+// Low is the low-rank part of a Job: Dst += Acts * B^T. B has the outputs of
+// the job's W, and Acts the rows of the MatMul's activations.
+type Low struct {
+	B    *Matrix
+	Acts Acts
 }
 
 const (
@@ -42,6 +51,9 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 		if j.W.form != formFloat {
 			a.quantise(t)
 		}
+		if j.Low != nil && j.Low.B.form != formFloat {
+			j.Low.Acts.quantise(t)
+		}
 		m.first = append(m.first, items)
 		items += (j.W.panels + m.width - 1) / m.width
 	}
@@ -65,6 +77,9 @@ func check(a *Acts, j *Job) {
 	}
 	if j.W.rows > 0 && (j.Stride < j.W.rows || len(j.Dst) < (a.n-1)*j.Stride+j.W.rows) {
 		panic("kernel: MatMul: the destination is too small")
+	}
+	if l := j.Low; l != nil && (l.B.rows != j.W.rows || l.B.cols != l.Acts.cols || l.Acts.n != a.n) {
+		panic("kernel: MatMul: the low-rank part has another shape")
 	}
 }
 
@@ -127,12 +142,19 @@ func (m *product) tile(j *Job, panel, panels, row, rows int) {
 	col := panel * lanes
 	width := w.rows - col
 	if width >= panels*lanes {
-		tile(w, panel, panels, m.acts, row, rows, j.Dst[row*j.Stride+col:], j.Stride, j.Add)
+		dst := j.Dst[row*j.Stride+col:]
+		tile(w, panel, panels, m.acts, row, rows, dst, j.Stride, j.Add)
+		if j.Low != nil {
+			tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, dst, j.Stride, true)
+		}
 		return
 	}
 	var buf [tileRows * tilePanels * lanes]float32
 	stride := panels * lanes
 	tile(w, panel, panels, m.acts, row, rows, buf[:], stride, false)
+	if j.Low != nil {
+		tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, buf[:], stride, true)
+	}
 	for r := range rows {
 		dst := j.Dst[(row+r)*j.Stride+col:][:width]
 		if j.Add {

@@ -3,7 +3,6 @@ package kernel
 import (
 	"encoding/binary"
 	"sync/atomic"
-	"unsafe"
 
 	"crayon/internal/half"
 )
@@ -58,6 +57,7 @@ type Matrix struct {
 	half       []uint16
 	full       []float32
 	floats     []float32 // formFloat: panels of [cols][16]
+	arena      *Arena    // that the memory is of, which lives as long as this
 }
 
 // Rows is the number of outputs.
@@ -91,22 +91,37 @@ func (w *Matrix) scaleLanes() int {
 // be a multiple of 32. get fills in one block of a row and is called once for
 // each, from several goroutines at once when the team has several threads.
 func Pack4(t *Team, rows, cols int, get func(row, block int, b *Block)) *Matrix {
-	return pack(t, form4, rows, cols, get)
+	return (*Arena)(nil).Pack4(t, rows, cols, get)
+}
+
+// Pack4 is the function of that name with the weights in the arena.
+func (a *Arena) Pack4(t *Team, rows, cols int, get func(row, block int, b *Block)) *Matrix {
+	return pack(a, t, form4, rows, cols, get)
 }
 
 // Pack8 packs weights whose Q are 0..255; otherwise like Pack4.
 func Pack8(t *Team, rows, cols int, get func(row, block int, b *Block)) *Matrix {
-	return pack(t, form8, rows, cols, get)
+	return (*Arena)(nil).Pack8(t, rows, cols, get)
+}
+
+// Pack8 is the function of that name with the weights in the arena.
+func (a *Arena) Pack8(t *Team, rows, cols int, get func(row, block int, b *Block)) *Matrix {
+	return pack(a, t, form8, rows, cols, get)
 }
 
 // PackF32 packs the float32 weights w, rows x cols, row-major; cols need not
 // be a multiple of 32.
 func PackF32(t *Team, rows, cols int, w []float32) *Matrix {
+	return (*Arena)(nil).PackF32(t, rows, cols, w)
+}
+
+// PackF32 is the function of that name with the weights in the arena.
+func (a *Arena) PackF32(t *Team, rows, cols int, w []float32) *Matrix {
 	if rows < 0 || cols < 0 || len(w) < rows*cols {
 		panic("kernel: PackF32: too few weights")
 	}
-	m := &Matrix{rows: rows, cols: cols, panels: (rows + lanes - 1) / lanes}
-	m.floats = aligned[float32](m.panels * cols * lanes)
+	m := &Matrix{rows: rows, cols: cols, panels: (rows + lanes - 1) / lanes, arena: a}
+	m.floats = take[float32](a, m.panels*cols*lanes)
 	t.For(m.panels, 4, func(lo, hi int) {
 		for p := lo; p < hi; p++ {
 			dst := m.floats[p*cols*lanes : (p+1)*cols*lanes]
@@ -120,15 +135,15 @@ func PackF32(t *Team, rows, cols int, w []float32) *Matrix {
 	return m
 }
 
-func pack(t *Team, f form, rows, cols int, get func(row, block int, b *Block)) *Matrix {
+func pack(a *Arena, t *Team, f form, rows, cols int, get func(row, block int, b *Block)) *Matrix {
 	if rows < 0 || cols < 0 || cols%blockSize != 0 {
 		panic("kernel: Pack: the columns must be a multiple of 32")
 	}
 	w := &Matrix{
 		rows: rows, cols: cols, form: f,
-		panels: (rows + lanes - 1) / lanes, blocks: cols / blockSize,
+		panels: (rows + lanes - 1) / lanes, blocks: cols / blockSize, arena: a,
 	}
-	w.quants = aligned[byte](w.panels * w.panelBytes())
+	w.quants = take[byte](a, w.panels*w.panelBytes())
 	w.full = aligned[float32](w.panels * w.blocks * 2 * lanes)
 	var scales atomic.Uint32 // what all scales allow
 	scales.Store(^uint32(0))
@@ -208,23 +223,23 @@ func possible(seen uint32, d, m float32) uint32 {
 // shrink keeps the scales in the smallest form that is exact.
 func (w *Matrix) shrink(t *Team, bits uint32) {
 	w.scaling = scaleFull
-	if bits&bitD == 0 {
-		return
-	}
-	if bits&bitM != 0 {
+	if bits&bitD != 0 && bits&bitM != 0 {
 		w.scaling = scaleHalf
 	}
-	for s := range maxShift + 1 {
+	for s := 0; bits&bitD != 0 && s <= maxShift; s++ {
 		if bits&(1<<s) != 0 {
 			w.scaling, w.shift = scaleShift, s
 			break
 		}
 	}
 	if w.scaling == scaleFull {
+		full := take[float32](w.arena, len(w.full))
+		copy(full, w.full)
+		w.full = full
 		return
 	}
 	n := w.scaleLanes()
-	w.half = aligned[uint16](w.panels * w.blocks * n)
+	w.half = take[uint16](w.arena, w.panels*w.blocks*n)
 	t.For(w.panels*w.blocks, 256, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			ToHalf(w.half[i*n:], w.full[i*2*lanes:i*2*lanes+n])
@@ -276,16 +291,4 @@ func (w *Matrix) Row(i int, dst []float32) {
 			dst[b*blockSize+k] = float32(float64(d)*float64(w.quant(p, b, l, k)) + float64(m))
 		}
 	}
-}
-
-// aligned makes a slice that starts at a multiple of 64 bytes, a cache line.
-func aligned[T byte | int8 | uint16 | float32](n int) []T {
-	var zero T
-	size := int(unsafe.Sizeof(zero))
-	s := make([]T, n+64/size)
-	skip := 0
-	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(s))) % 64); off != 0 {
-		skip = (64 - off) / size
-	}
-	return s[skip : skip+n : skip+n]
 }

@@ -20,6 +20,10 @@ func count(a *Acts, jobs []Job, shares int) {
 	for i := range jobs {
 		products += jobs[i].W.rows * a.cols
 		bytes += jobs[i].W.Bytes()
+		if l := jobs[i].Low; l != nil {
+			products += l.B.rows * l.B.cols
+			bytes += l.B.Bytes()
+		}
 	}
 	worked.products.Add(int64(products) * int64(a.n))
 	worked.bytes.Add(int64(bytes) * int64(shares))

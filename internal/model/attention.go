@@ -6,16 +6,17 @@ import (
 	"crayon/internal/kernel"
 )
 
-const (
-	tile    = 32 // queries of one sequence that share a product with the keys
-	fewRows = 4  // below this many queries, products row by row are faster
-)
+// tile is how many queries of one sequence are multiplied with its keys
+// together: the more, the less often keys are read; the fewer, the less is
+// computed that lies after a query.
+const tile = 32
 
 // span is a run of consecutive rows of one input.
 type span struct{ lo, hi int }
 
 // attend computes att = softmax(q k / sqrt(HeadDim)) v for every row and head,
-// over the row's own sequence up to its position (causal).
+// over the row's own sequence up to its position (causal). The bits depend on
+// the row and its sequence alone, not on how either was cut into pieces.
 func (m *Model) attend(in []Input, rows []row, l int, q, att []float32) {
 	c := m.Config
 	spans := m.scratch.spans[:0]
@@ -28,16 +29,15 @@ func (m *Model) attend(in []Input, rows []row, l int, q, att []float32) {
 		i = j
 	}
 	m.scratch.spans = spans
-	group := c.Heads / c.KVHeads
 	m.team.For(len(spans)*c.KVHeads, 1, func(lo, hi int) {
 		b := buffers.Get().(*buffer)
+		// The last spans first: they have the most keys.
 		for t := lo; t < hi; t++ {
-			r, kvHead := spans[t/c.KVHeads], t%c.KVHeads
+			i := len(spans)*c.KVHeads - 1 - t
+			r, kvHead := spans[i/c.KVHeads], i%c.KVHeads
 			upto := rows[r.hi-1].pos + 1
 			b.segments = in[rows[r.lo].input].Cache.segments(l, upto, b.segments[:0])
-			for g := range group {
-				m.attendSpan(b, rows[r.lo:r.hi], r.lo, kvHead*group+g, kvHead, q, att)
-			}
+			m.attendSpan(b, rows[r.lo:r.hi], r.lo, kvHead, q, att)
 		}
 		clear(b.segments)
 		buffers.Put(b)
@@ -46,56 +46,45 @@ func (m *Model) attend(in []Input, rows []row, l int, q, att []float32) {
 
 // buffer is the memory of one worker's attention.
 type buffer struct {
-	segments []segment
-	scores   []float32
+	segments           []segment
+	query, scores, sum []float32
+	half               []uint16
 }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// attendSpan does one head for up to `tile` consecutive rows of one sequence.
-func (m *Model) attendSpan(b *buffer, rows []row, first, head, kvHead int, q, att []float32) {
+// attendSpan does the heads that share one head of keys, for up to `tile`
+// consecutive rows of one sequence.
+func (m *Model) attendSpan(b *buffer, rows []row, first, kvHead int, q, att []float32) {
 	c := m.Config
-	hd, qw, kvw := c.HeadDim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	n, upto := len(rows), rows[len(rows)-1].pos+1
-	scores := grow(&b.scores, n*upto)
-	q, att = q[first*qw+head*hd:], att[first*qw+head*hd:]
-	scale := m.invSqrt()
-	at := 0
+	hd, qw, kvw, group := c.HeadDim, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.Heads/c.KVHeads
+	n, upto := len(rows)*group, rows[len(rows)-1].pos+1
+	// A segment's scores may run up to a panel over its end.
+	stride := upto + kernel.KeyLanes
+	query, scores, sum := grow(&b.query, n*hd), grow(&b.scores, n*stride), grow(&b.sum, n*hd)
+	at := func(i int) int { return (first+i/group)*qw + (kvHead*group+i%group)*hd }
+	for i := range n {
+		x := query[i*hd : (i+1)*hd]
+		copy(x, q[at(i):])
+		kernel.Scale(m.invSqrt(), x)
+	}
+	pos := 0
 	for _, s := range b.segments {
-		k := s.k[kvHead*hd:]
-		if n < fewRows {
-			for i := range n {
-				kernel.Scores(scores[i*upto+at:][:s.n], q[i*qw:][:hd], k, kvw)
-			}
-		} else {
-			kernel.Gemm(nil, false, true, n, s.n, hd, 1, q, qw, k, kvw, 0, scores[at:], upto)
-		}
-		at += s.n
+		kernel.ScoreKeys(scores[pos:], stride, query, n, hd, s.k[kvHead*hd*kernel.KeyLanes:], kvw*kernel.KeyLanes, s.n)
+		pos += s.n
 	}
-	for i, r := range rows {
-		x := scores[i*upto : (i+1)*upto]
-		kernel.Scale(scale, x[:r.pos+1])
-		kernel.Softmax(x[:r.pos+1])
-		clear(x[r.pos+1:])
+	for i := range n {
+		end := rows[i/group].pos + 1
+		kernel.Softmax(scores[i*stride : i*stride+end])
+		clear(scores[i*stride+end : i*stride+upto])
 	}
-	at = 0
-	for j, s := range b.segments {
-		v := s.v[kvHead*hd:]
-		if n < fewRows {
-			for i := range n {
-				dst := att[i*qw:][:hd]
-				if j == 0 {
-					clear(dst)
-				}
-				kernel.WeightedSum(dst, scores[i*upto+at:][:s.n], v, kvw)
-			}
-		} else {
-			beta := float32(1)
-			if j == 0 {
-				beta = 0
-			}
-			kernel.Gemm(nil, false, false, n, hd, s.n, 1, scores[at:], upto, v, kvw, beta, att, qw)
-		}
-		at += s.n
+	clear(sum)
+	pos = 0
+	for _, s := range b.segments {
+		kernel.SumValues(sum, n, hd, scores[pos:], stride, s.v[kvHead*hd:], kvw, s.n)
+		pos += s.n
+	}
+	for i := range n {
+		copy(att[at(i):], sum[i*hd:(i+1)*hd])
 	}
 }

@@ -35,16 +35,17 @@ const (
 // scratch is the memory of one forward pass, kept between passes.
 type scratch struct {
 	h, x, q, k, v, att, gate, up []float32
-	z                            [3][]float32
-	acts, zacts                  kernel.Acts
+	z                            [most][]float32
+	acts                         kernel.Acts
+	low                          [most]kernel.Low
 	spans                        []span
 	jobs                         []kernel.Job
 	logits                       []float32
 }
 
-func grow(p *[]float32, n int) []float32 {
+func grow[T float32 | uint16](p *[]T, n int) []T {
 	if cap(*p) < n {
-		*p = make([]float32, n)
+		*p = make([]T, n)
 	}
 	*p = (*p)[:n]
 	return *p
@@ -213,18 +214,15 @@ type out struct {
 func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, width int, add bool, outs ...out) {
 	s, n := &m.scratch, len(rows)
 	s.acts.Set(m.team, x, n, width)
+	low := m.low(side, in, rows, l, outs)
 	jobs := s.jobs[:0]
 	for i, o := range outs {
 		w := m.layers[l].w[o.kind]
-		jobs = append(jobs, kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add})
-		if p := side.at(arch.SlotOf(l, o.kind)); p != nil {
-			z := grow(&s.z[i], n*side.Rank)
-			jobs = append(jobs, kernel.Job{W: p.a, Dst: z, Stride: side.Rank})
-		}
+		jobs = append(jobs, kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add, Low: low[i]})
 	}
 	kernel.MatMul(m.team, &s.acts, jobs...)
 	s.jobs = jobs
-	for i, o := range outs {
+	for _, o := range outs {
 		if bias := m.layers[l].bias[o.kind]; bias != nil {
 			m.team.For(n, 64, func(lo, hi int) {
 				for r := lo; r < hi; r++ {
@@ -232,24 +230,51 @@ func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, w
 				}
 			})
 		}
-		p := side.at(arch.SlotOf(l, o.kind))
-		if p == nil {
-			continue
+	}
+}
+
+// most is how many linear layers read the same activations: q, k and v.
+const most = 3
+
+// low computes row * A x for the adapters of the layers outs, and returns what
+// their products then add; nil where no adapter sits.
+func (m *Model) low(side *Side, in []Input, rows []row, l int, outs []out) (res [most]*kernel.Low) {
+	if side == nil {
+		return res
+	}
+	s, n := &m.scratch, len(rows)
+	jobs := s.jobs[:0]
+	for i, o := range outs {
+		if p := side.at(arch.SlotOf(l, o.kind)); p != nil {
+			res[i] = &s.low[i]
+			res[i].B = p.b
+			jobs = append(jobs, kernel.Job{W: p.a, Dst: grow(&s.z[i], n*side.Rank), Stride: side.Rank})
 		}
-		z := s.z[i]
-		m.team.For(n, 64, func(lo, hi int) {
-			for r := lo; r < hi; r++ {
-				zr := z[r*side.Rank : r*side.Rank+side.rows]
-				if w := in[rows[r].input].Row; w != nil {
-					kernel.Mul(zr, zr, w)
+	}
+	s.jobs = jobs
+	if len(jobs) == 0 {
+		return res
+	}
+	kernel.MatMul(m.team, &s.acts, jobs...)
+	m.team.For(n, 32, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			w := in[rows[r].input].Row
+			for _, j := range jobs {
+				z := j.Dst[r*side.Rank:][:side.rows]
+				if w != nil {
+					kernel.Mul(z, z, w)
 				} else {
-					clear(zr)
+					clear(z)
 				}
 			}
-		})
-		s.zacts.Set(m.team, z, n, side.Rank)
-		kernel.MatMul(m.team, &s.zacts, kernel.Job{W: p.b, Dst: o.dst, Stride: p.b.Rows(), Add: true})
+		}
+	})
+	for i := range outs {
+		if res[i] != nil {
+			res[i].Acts.Set(m.team, s.z[i], n, side.Rank)
+		}
 	}
+	return res
 }
 
 // store rotates q and k and writes k and v to the caches.
@@ -258,6 +283,8 @@ func (m *Model) store(in []Input, rows []row, l int, q, k, v []float32) {
 	hd, half := c.HeadDim, c.HeadDim/2
 	qw, kvw := c.Heads*hd, c.KVHeads*hd
 	m.team.For(len(rows), 8, func(lo, hi int) {
+		b := buffers.Get().(*buffer)
+		tmp := grow(&b.half, kvw)
 		for i := lo; i < hi; i++ {
 			r := rows[i]
 			cos, sin := m.cos[r.pos*half:(r.pos+1)*half], m.sin[r.pos*half:(r.pos+1)*half]
@@ -267,11 +294,9 @@ func (m *Model) store(in []Input, rows []row, l int, q, k, v []float32) {
 			for j := i * kvw; j < (i+1)*kvw; j += hd {
 				kernel.Rope(k[j:j+hd], cos, sin, c.RopeHalves)
 			}
-			cache := in[r.input].Cache
-			at := (r.pos - cache.base) * kvw
-			copy(cache.k[l][at:at+kvw], k[i*kvw:(i+1)*kvw])
-			copy(cache.v[l][at:at+kvw], v[i*kvw:(i+1)*kvw])
+			in[r.input].Cache.put(l, r.pos, k[i*kvw:(i+1)*kvw], v[i*kvw:(i+1)*kvw], tmp)
 		}
+		buffers.Put(b)
 	})
 }
 
@@ -285,12 +310,12 @@ func (m *Model) heads(ctx context.Context, in []Input, rows []row, h []float32, 
 			want = append(want, i)
 		}
 	}
-	const most = 64 // rows of logits held at a time: 64 x Vocab floats
+	const together = 64 // rows of logits held at a time: 64 x Vocab floats
 	for len(want) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		part := want[:min(most, len(want))]
+		part := want[:min(together, len(want))]
 		want = want[len(part):]
 		x := grow(&s.x, len(part)*c.Dim)
 		for i, r := range part {

@@ -27,6 +27,7 @@ type Model struct {
 
 	file    *gguf.File
 	team    *kernel.Team
+	arena   *kernel.Arena
 	embed   *gguf.Tensor
 	head    *kernel.Matrix
 	outNorm []float32
@@ -70,7 +71,7 @@ func FromFile(f *gguf.File, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: c, file: f, team: kernel.NewTeam(opt.Threads), embed: f.Tensor("token_embd.weight")}
+	m := &Model{Config: c, file: f, team: kernel.NewTeam(opt.Threads), arena: new(kernel.Arena), embed: f.Tensor("token_embd.weight")}
 	if err := m.load(); err != nil {
 		m.team.Close()
 		return nil, err
@@ -135,7 +136,7 @@ func (m *Model) load() error {
 		}
 		for k := arch.Kind(0); k < arch.Kinds; k++ {
 			s := arch.SlotOf(l, k)
-			if b.w[k], err = pack(m.team, m.file.Tensor(s.Tensor())); err != nil {
+			if b.w[k], err = pack(m.arena, m.team, m.file.Tensor(s.Tensor())); err != nil {
 				return err
 			}
 			if t := m.file.Tensor(s.BiasTensor()); t != nil {
@@ -149,7 +150,7 @@ func (m *Model) load() error {
 	if !c.Tied {
 		head = m.file.Tensor("output.weight")
 	}
-	m.head, err = pack(m.team, head)
+	m.head, err = pack(m.arena, m.team, head)
 	return err
 }
 

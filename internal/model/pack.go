@@ -15,7 +15,7 @@ import (
 // 4 bits; 5-bit and Q8_0 blocks are 8-bit without loss; Q6_K, whose scales span
 // 16 values, is requantised to 8 bits a block of 32 (error below 0.4 % of the
 // block's largest weight); floats stay float32.
-func pack(t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
+func pack(a *kernel.Arena, t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
 	rows, cols := w.Rows(), w.Cols()
 	if cols%32 != 0 {
 		return nil, &fault.Error{Op: "read model", Path: w.Name, Err: fmt.Errorf("width %d is not a multiple of 32", cols)}
@@ -24,20 +24,20 @@ func pack(t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
 	blocks := cols / 32
 	switch w.Type {
 	case gguf.Q4_0:
-		return kernel.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
 			p := d[(r*blocks+i)*18:]
 			b.D = float16(p)
 			b.M = -8 * b.D
 			nibbles(&b.Q, p[2:18])
 		}), nil
 	case gguf.Q4_1:
-		return kernel.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
 			p := d[(r*blocks+i)*20:]
 			b.D, b.M = float16(p), float16(p[2:])
 			nibbles(&b.Q, p[4:20])
 		}), nil
 	case gguf.Q4_K:
-		return kernel.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack4(t, rows, cols, func(r, i int, b *kernel.Block) {
 			p := d[((r*blocks+i)/8)*144:]
 			s := (r*blocks + i) % 8
 			sc, mn := scaleMin4K(p[4:16], s)
@@ -48,7 +48,7 @@ func pack(t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
 			}
 		}), nil
 	case gguf.Q5_0:
-		return kernel.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
 			p := d[(r*blocks+i)*22:]
 			b.D = float16(p)
 			b.M = -16 * b.D
@@ -59,7 +59,7 @@ func pack(t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
 			}
 		}), nil
 	case gguf.Q8_0:
-		return kernel.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
 			p := d[(r*blocks+i)*34:]
 			b.D = float16(p)
 			b.M = -128 * b.D
@@ -68,13 +68,13 @@ func pack(t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
 			}
 		}), nil
 	case gguf.Q6_K:
-		return kernel.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
+		return a.Pack8(t, rows, cols, func(r, i int, b *kernel.Block) {
 			quantiseBlock(b, sixBit(d[((r*blocks+i)/8)*210:], (r*blocks+i)%8))
 		}), nil
 	case gguf.F32, gguf.F16:
 		v := make([]float32, rows*cols)
 		w.Floats(v)
-		return kernel.PackF32(t, rows, cols, v), nil
+		return a.PackF32(t, rows, cols, v), nil
 	}
 	return nil, &fault.Error{Op: "read model", Path: w.Name, Err: fmt.Errorf("type %v cannot be run", w.Type)}
 }
@@ -114,13 +114,22 @@ func sixBit(p []byte, s int) (v [32]float32) {
 	return v
 }
 
-// quantiseBlock rounds 32 weights to 8 bits, symmetric about 0.
+// quantiseBlock rounds 32 weights to 8 bits, symmetric about 0. The scale is the
+// least half-precision number that reaches the largest, so that it takes 2 bytes.
 func quantiseBlock(b *kernel.Block, v [32]float32) {
 	var most float32
 	for _, x := range v {
 		most = max(most, x, -x)
 	}
 	b.D = most / 127
+	if h := half.Bits(b.D); half.Finite(h) {
+		if half.Float32(h) < b.D {
+			h++
+		}
+		if half.Finite(h) {
+			b.D = half.Float32(h)
+		}
+	}
 	b.M = -128 * b.D
 	inv := float32(0)
 	if b.D > 0 {

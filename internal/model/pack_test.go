@@ -47,7 +47,7 @@ func TestPackKeepsTheStoredValues(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			const rows, cols = 37, 512
 			w := randomTensor(kind, rows, cols, rng)
-			p, err := pack(team, w)
+			p, err := pack(nil, team, w)
 			require.NoError(t, err)
 			require.Equal(t, rows, p.Rows())
 			require.Equal(t, cols, p.Cols())
@@ -82,9 +82,9 @@ func TestPackKeepsTheStoredValues(t *testing.T) {
 }
 
 func TestPackRefuses(t *testing.T) {
-	_, err := pack(nil, &gguf.Tensor{Name: "w", Shape: []int{48, 2}, Type: gguf.F32, Data: make([]byte, 4*96)})
+	_, err := pack(nil, nil, &gguf.Tensor{Name: "w", Shape: []int{48, 2}, Type: gguf.F32, Data: make([]byte, 4*96)})
 	require.ErrorContains(t, err, "multiple of 32")
-	_, err = pack(nil, &gguf.Tensor{Name: "w", Shape: []int{32, 1}, Type: gguf.Type(99)})
+	_, err = pack(nil, nil, &gguf.Tensor{Name: "w", Shape: []int{32, 1}, Type: gguf.Type(99)})
 	require.ErrorContains(t, err, "cannot be run")
 }
 

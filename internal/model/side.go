@@ -26,6 +26,7 @@ type lowRank struct {
 func (m *Model) NewSide(s *adapter.Stack) (*Side, error) {
 	c := m.Config
 	side := &Side{Rank: (s.Rank + 31) / 32 * 32, rows: s.Rank, slots: make([]lowRank, c.Slots())}
+	arena := new(kernel.Arena)
 	for slot, p := range s.Pairs {
 		if int(slot) < 0 || int(slot) >= c.Slots() {
 			return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("the model has no such layer"), Exit: fault.ExitVerify}
@@ -46,13 +47,13 @@ func (m *Model) NewSide(s *adapter.Stack) (*Side, error) {
 			}
 			return p.B[r*p.Rank+i]
 		}
-		side.slots[slot] = lowRank{a: m.packSide(side.Rank, in, a), b: m.packSide(out, side.Rank, b)}
+		side.slots[slot] = lowRank{a: m.packSide(arena, side.Rank, in, a), b: m.packSide(arena, out, side.Rank, b)}
 	}
 	return side, nil
 }
 
-func (m *Model) packSide(rows, cols int, at func(r, i int) float32) *kernel.Matrix {
-	return kernel.Pack8(m.team, rows, cols, func(r, i int, b *kernel.Block) {
+func (m *Model) packSide(arena *kernel.Arena, rows, cols int, at func(r, i int) float32) *kernel.Matrix {
+	return arena.Pack8(m.team, rows, cols, func(r, i int, b *kernel.Block) {
 		var v [32]float32
 		for j := range v {
 			v[j] = at(r, i*32+j)

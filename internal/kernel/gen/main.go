@@ -24,6 +24,7 @@ func main() {
 // files returns the text of every generated file by name.
 func files() map[string]string {
 	return map[string]string{
+		"attend_amd64.s":   attend(),
 		"gemm_amd64.s":     gemm(),
 		"matmul_amd64.s":   matmul(),
 		"quantise_amd64.s": quantise(),
@@ -74,6 +75,9 @@ var (
 
 func (v vec) r(i int) string { return fmt.Sprintf("%s%d", v.letter, i) }
 func (v vec) bytes() int     { return 4 * v.lanes }
+
+// count is how many registers there are.
+func (v vec) count() int { return 2 * v.lanes }
 
 // zero clears a register.
 func (v vec) zero(a *asm, r string) {

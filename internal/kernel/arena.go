@@ -1,0 +1,58 @@
+package kernel
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Arena is memory for matrices that are read together again and again, as a
+// model's weights are. It lies outside the Go heap, so that the collector
+// neither scans it nor lets as much garbage gather, and in large pages where
+// the system has them: weights are read once a token, and with pages of 4 KiB
+// every sixty-fourth cache line begins with a walk through the page tables.
+// The memory is given back when neither the arena nor a matrix in it is in use.
+// A nil Arena is the Go heap. An Arena is for one goroutine at a time.
+type Arena struct {
+	free []byte
+}
+
+// arenaChunk is what is asked of the system at a time, if it is enough.
+const arenaChunk = 32 << 20
+
+// bytes returns n bytes, zeros, that begin at a multiple of 64.
+func (a *Arena) bytes(n int) []byte {
+	n = (n + 63) &^ 63
+	if n > len(a.free) {
+		chunk, release := reserve(max(n, arenaChunk))
+		if release != nil {
+			runtime.AddCleanup(a, func(release func()) { release() }, release)
+		}
+		a.free = chunk
+	}
+	b := a.free[:n:n]
+	a.free = a.free[n:]
+	return b
+}
+
+// take makes a slice of n values in the arena.
+func take[T byte | uint16 | float32](a *Arena, n int) []T {
+	if a == nil || n == 0 {
+		return aligned[T](n)
+	}
+	var zero T
+	b := a.bytes(n * int(unsafe.Sizeof(zero)))
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}
+
+// aligned makes a slice on the heap that starts at a multiple of 64 bytes, a
+// cache line.
+func aligned[T byte | int8 | uint16 | float32](n int) []T {
+	var zero T
+	size := int(unsafe.Sizeof(zero))
+	s := make([]T, n+64/size)
+	skip := 0
+	if off := int(uintptr(unsafe.Pointer(unsafe.SliceData(s))) % 64); off != 0 {
+		skip = (64 - off) / size
+	}
+	return s[skip : skip+n : skip+n]
+}
