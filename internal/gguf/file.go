@@ -60,6 +60,14 @@ func (f *File) Close() error {
 	return nil
 }
 
+// Forget gives the memory of what was read so far back to the system: the file
+// stays open, and what is needed again is read again.
+func (f *File) Forget() {
+	if f.unmap != nil {
+		forget(f.data)
+	}
+}
+
 // Path is where the file was opened; empty after Parse.
 func (f *File) Path() string { return f.path }
 

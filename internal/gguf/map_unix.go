@@ -21,3 +21,6 @@ func mapFile(path string) ([]byte, func() error, error) {
 	}
 	return data, func() error { return unix.Munmap(data) }, nil
 }
+
+// forget gives the pages of a mapping back; they are read again when needed.
+func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }

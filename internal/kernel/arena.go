@@ -13,7 +13,8 @@ import (
 // The memory is given back when neither the arena nor a matrix in it is in use.
 // A nil Arena is the Go heap. An Arena is for one goroutine at a time.
 type Arena struct {
-	free []byte
+	free  []byte
+	tried []float32 // memory of the scales in full precision while a matrix is packed
 }
 
 // arenaChunk is what is asked of the system at a time, if it is enough.
@@ -33,6 +34,21 @@ func (a *Arena) bytes(n int) []byte {
 	a.free = a.free[n:]
 	return b
 }
+
+// scales is memory for n scales until the next call.
+func (a *Arena) scales(n int) []float32 {
+	if a == nil {
+		return aligned[float32](n)
+	}
+	if cap(a.tried) < n {
+		a.tried = aligned[float32](n)
+	}
+	clear(a.tried[:n])
+	return a.tried[:n]
+}
+
+// Trim gives back what only packing needs.
+func (a *Arena) Trim() { a.tried = nil }
 
 // take makes a slice of n values in the arena.
 func take[T byte | uint16 | float32](a *Arena, n int) []T {

@@ -144,7 +144,7 @@ func pack(a *Arena, t *Team, f form, rows, cols int, get func(row, block int, b 
 		panels: (rows + lanes - 1) / lanes, blocks: cols / blockSize, arena: a,
 	}
 	w.quants = take[byte](a, w.panels*w.panelBytes())
-	w.full = aligned[float32](w.panels * w.blocks * 2 * lanes)
+	w.full = a.scales(w.panels * w.blocks * 2 * lanes)
 	var scales atomic.Uint32 // what all scales allow
 	scales.Store(^uint32(0))
 	t.For(w.panels, 4, func(lo, hi int) {

@@ -151,6 +151,8 @@ func (m *Model) load() error {
 		head = m.file.Tensor("output.weight")
 	}
 	m.head, err = pack(m.arena, m.team, head)
+	m.arena.Trim()
+	m.file.Forget() // the packed weights take its place; of the file, single rows are read
 	return err
 }
 

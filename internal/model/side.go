@@ -49,6 +49,7 @@ func (m *Model) NewSide(s *adapter.Stack) (*Side, error) {
 		}
 		side.slots[slot] = lowRank{a: m.packSide(arena, side.Rank, in, a), b: m.packSide(arena, out, side.Rank, b)}
 	}
+	arena.Trim()
 	return side, nil
 }
 
