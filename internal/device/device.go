@@ -27,9 +27,11 @@ type Device struct {
 	Warning   string // what to tell the user about model and pool, or ""
 	Adapter   string // name of the one adapter it answers with, in a pool's place; "" with a pool
 
-	side *model.Side
-	own  []float32 // the row of Adapter; nil with a pool
-	path string
+	side     *model.Side
+	own      []float32 // the row of Adapter; nil with a pool
+	path     string
+	batch    *batcher
+	prefixes *prefixes
 }
 
 // Options of Open.
@@ -37,6 +39,7 @@ type Options struct {
 	Threads int    // 0: one a core
 	Digest  string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
 	Adapter string // a PEFT folder or GGUF LoRA file to answer with; then no pool is used
+	Prefix  int    // bytes for the prefix cache; 0: none
 	Bare    bool   // without customisations, if the pool is another model's; else that is an error
 }
 
@@ -47,7 +50,10 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Model: m, Pool: p, path: path}
+	d := &Device{Model: m, Pool: p, path: path, prefixes: newPrefixes(opt.Prefix, m.NewCache)}
+	d.batch = newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
+		return m.Forward(ctx, d.side, in, emit)
+	})
 	if err := d.prepare(ctx, opt); err != nil {
 		m.Close()
 		return nil, err
@@ -110,6 +116,24 @@ func NewForm(t *tokenizer.Tokenizer, p pool.Prompt) (task.Form, error) {
 	return form, err
 }
 
+// Stats counts what concurrent answers shared and what was known already.
+type Stats struct {
+	Passes int64 // joint forward passes
+	Turns  int64 // of callers, that they served
+	Prefix PrefixStats
+}
+
+// Stats are the counts since the device was opened.
+func (d *Device) Stats() Stats {
+	known := d.prefixes.counts()
+	d.batch.mu.Lock()
+	defer d.batch.mu.Unlock()
+	return Stats{Passes: d.batch.passes, Turns: d.batch.together, Prefix: known}
+}
+
+// Forget frees what the prefix cache holds under a row.
+func (d *Device) Forget(row []float32) { d.prefixes.drop(d.row(row)) }
+
 // Close frees the model.
 func (d *Device) Close() error { return d.Model.Close() }
 
@@ -146,9 +170,24 @@ func (d *Device) Direction(ctx context.Context, question string) ([]float32, err
 
 // Directions are several questions' features, computed together.
 func (d *Device) Directions(ctx context.Context, questions []string) ([][]float32, error) {
-	out, err := RawFeatures(ctx, d.Model, d.Tokenizer, d.Pool.Feature, questions)
+	ids, err := featureTokens(d.Tokenizer, d.Pool.Feature, questions)
 	if err != nil {
 		return nil, err
+	}
+	out := make([][]float32, 0, len(questions))
+	for lo, hi := 0, 0; lo < len(ids); lo = hi {
+		// As many as fill a pass: answers under way go on in between.
+		for n := 0; hi < len(ids) && (hi == lo || n+len(ids[hi]) <= mostTokens); hi++ {
+			n += len(ids[hi])
+		}
+		err := d.batch.exclusive(ctx, func() error {
+			raw, err := d.Model.Features(ctx, d.Pool.Feature.Layer, ids[lo:hi])
+			out = append(out, raw...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	for i := range out {
 		if out[i], err = d.Pool.Direction(out[i]); err != nil {
@@ -160,6 +199,15 @@ func (d *Device) Directions(ctx context.Context, questions []string) ([][]float3
 
 // RawFeatures are questions' features before centring.
 func RawFeatures(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f pool.Feature, questions []string) ([][]float32, error) {
+	ids, err := featureTokens(t, f, questions)
+	if err != nil {
+		return nil, err
+	}
+	return m.Features(ctx, f.Layer, ids)
+}
+
+// featureTokens are the tokens of questions that count.
+func featureTokens(t *tokenizer.Tokenizer, f pool.Feature, questions []string) ([][]int32, error) {
 	ids := make([][]int32, len(questions))
 	for i, q := range questions {
 		if ids[i] = t.Encode(q); len(ids[i]) == 0 {
@@ -167,7 +215,7 @@ func RawFeatures(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f 
 		}
 		ids[i] = ids[i][:min(len(ids[i]), f.MaxTokens)]
 	}
-	return m.Features(ctx, f.Layer, ids)
+	return ids, nil
 }
 
 // Question is a prompt with the answers to choose from.
@@ -180,7 +228,7 @@ type Question struct {
 // Score is the mean log-probability per token (end token included) of every
 // choice of every question.
 func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) {
-	lps, err := d.logProbs(ctx, qs)
+	lps, err := d.Model.LogProbsBy(ctx, d.asks(qs), d.batch.forward)
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +247,7 @@ type Choice struct {
 	Index    int
 	Scores   []float64 // mean log-probability a token, by choice
 	LogProbs []float32 // of the picked answer's tokens, end token included
+	Cached   int       // tokens of the prompt that the prefix cache knew
 }
 
 // Choose decodes a question constrained to its choices.
@@ -206,11 +255,16 @@ func (d *Device) Choose(ctx context.Context, q Question) (Choice, error) {
 	if len(q.Choices) == 0 {
 		return Choice{}, &fault.Error{Op: "choose", Err: errors.New("there is nothing to choose from"), Exit: fault.ExitUsage}
 	}
-	lps, err := d.logProbs(ctx, []Question{q})
+	asks := d.asks([]Question{q})
+	ask := &asks[0]
+	ask.Cache = d.Model.NewCache(len(ask.Prefix))
+	cached := d.prefixes.load(ask.Row, ask.Prefix, ask.Cache)
+	lps, err := d.Model.LogProbsBy(ctx, asks, d.batch.forward)
 	if err != nil {
 		return Choice{}, err
 	}
-	c := Choice{Scores: make([]float64, len(q.Choices))}
+	d.prefixes.keep(ask.Row, ask.Prefix, ask.Cache)
+	c := Choice{Scores: make([]float64, len(q.Choices)), Cached: cached}
 	for j, lp := range lps[0] {
 		c.Scores[j] = model.Mean(lp)
 	}
@@ -219,7 +273,8 @@ func (d *Device) Choose(ctx context.Context, q Question) (Choice, error) {
 	return c, nil
 }
 
-func (d *Device) logProbs(ctx context.Context, qs []Question) ([][][]float32, error) {
+// asks are questions as the model is asked them.
+func (d *Device) asks(qs []Question) []model.Ask {
 	asks := make([]model.Ask, len(qs))
 	for i, q := range qs {
 		longest := 0
@@ -230,7 +285,7 @@ func (d *Device) logProbs(ctx context.Context, qs []Question) ([][][]float32, er
 		}
 		asks[i] = model.Ask{Prefix: task.Cut(q.Prompt, d.Model.Config.Context-longest), Answers: answers, Row: d.row(q.Row)}
 	}
-	return d.Model.LogProbs(ctx, d.side, asks)
+	return asks
 }
 
 // Best is the index of the largest score, the first at a tie.
@@ -260,7 +315,7 @@ func (d *Device) Effect(ctx context.Context, row []float32) (float64, error) {
 		{Cache: d.Model.NewCache(len(prompt)), Tokens: prompt, Want: model.WantLast},
 		{Cache: d.Model.NewCache(len(prompt)), Tokens: prompt, Row: row, Want: model.WantLast},
 	}
-	err = d.Model.Forward(ctx, d.side, in, func(input, _ int, logits []float32) error {
+	err = d.batch.forward(ctx, in, func(input, _ int, logits []float32) error {
 		if input == 0 {
 			base = append(base, logits...)
 			return nil

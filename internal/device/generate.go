@@ -46,26 +46,36 @@ type Piece struct {
 type Result struct {
 	Text         string
 	PromptTokens int
+	CachedTokens int // of those, what the prefix cache knew
 	Tokens       int
 	LogProbs     []float32 // of the answer's tokens, the end token included
 	Finish       string    // "stop" or "length"
 }
 
 // Generation is an answer being made. It can be left and taken up again: no
-// token is computed twice.
+// token is computed twice. Generations of one device that are under way at the
+// same time share forward passes; each is for one goroutine at a time.
 type Generation struct {
 	d       *Device
 	req     Request
 	room    int
-	cache   *model.Cache
+	cache   *model.Cache // nil before the first Next or Echo
 	sampler *model.Sampler
-	next    []int32
+	turn    turn
+	taken   func(part, token int, logits []float32) error // take, made once
+	logits  []float32                                     // of the next token, from a pass with others
+	drawn   bool                                          // ready was drawn within the pass
+	ready   Piece                                         // the next token, if echo drew it or drawn
+	given   [1]int32                                      // the token last given out, not yet computed
+	echo    []Piece                                       // by Echo, as far as it came
+	echoed  bool                                          // ready is the token after the prompt, not yet given out
 	stream  *tokenizer.Stream
 	stop    stopper
 	ends    []int32
+	answer  []int32
+	text    strings.Builder
 	res     Result
 	done    bool
-	ready   *Piece // drawn after the prompt by Echo, not yet given out
 }
 
 // Start checks req; the first Next computes the prompt.
@@ -82,15 +92,18 @@ func (d *Device) Start(req Request) (*Generation, error) {
 		room = min(room, req.MaxTokens)
 	}
 	req.Row = d.row(req.Row)
-	return &Generation{
-		d: d, req: req, room: room, next: req.Prompt,
-		cache:   d.Model.NewCache(len(req.Prompt) + min(room, 256)),
+	g := &Generation{
+		d: d, req: req, room: room,
+		turn:    turn{seat: d.batch.newSeat(), wake: make(chan struct{}, 1), parts: make([]part, 1)},
 		sampler: model.NewSampler(req.Sampling),
 		stream:  d.Tokenizer.Stream(),
 		stop:    stopper{stops: req.Stop},
 		ends:    d.Tokenizer.EndOfTurn(),
 		res:     Result{PromptTokens: len(req.Prompt), Finish: "length"},
-	}, nil
+	}
+	g.taken = g.take
+	g.turn.emit = g.taken
+	return g, nil
 }
 
 // Next makes one token; false when the answer has ended.
@@ -98,31 +111,70 @@ func (g *Generation) Next(ctx context.Context) (Piece, bool, error) {
 	if g.done || g.res.Tokens >= g.room {
 		return Piece{}, false, nil
 	}
-	p, err := g.draw(ctx)
-	if err != nil {
-		return p, false, err
+	if !g.echoed {
+		if err := g.draw(ctx); err != nil {
+			return Piece{}, false, err
+		}
 	}
-	g.next = []int32{p.Token}
+	p := g.ready
+	g.ready, g.echoed = Piece{}, false
+	g.given[0] = p.Token
+	g.want(g.given[:], model.WantLast)
+	g.turn.emit = g.taken
+	g.answer = append(g.answer, p.Token)
 	g.res.Tokens++
 	g.res.LogProbs = append(g.res.LogProbs, p.LogProb)
 	p.Text = g.settle(p.Token)
-	g.res.Text += p.Text
+	g.text.WriteString(p.Text)
+	if g.done || g.res.Tokens >= g.room {
+		g.end()
+	}
 	return p, true, nil
 }
 
+// want says what is to be computed next.
+func (g *Generation) want(tokens []int32, want model.Want) {
+	g.turn.parts[0] = part{Input: model.Input{Cache: g.cache, Tokens: tokens, Row: g.req.Row, Want: want}}
+}
+
 // draw computes what is not yet computed and draws the next token.
-func (g *Generation) draw(ctx context.Context) (Piece, error) {
-	if p := g.ready; p != nil {
-		g.ready = nil
-		return *p, nil
+func (g *Generation) draw(ctx context.Context) error {
+	prompt := g.req.Prompt
+	if g.cache == nil {
+		g.cache = g.d.Model.NewCache(len(prompt) + min(g.room, 256))
+		g.res.CachedTokens = g.d.prefixes.load(g.req.Row, prompt, g.cache)
+		g.want(prompt[g.res.CachedTokens:], model.WantLast)
 	}
-	var p Piece
-	in := []model.Input{{Cache: g.cache, Tokens: g.next, Row: g.req.Row, Want: model.WantLast}}
-	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, _ int, logits []float32) error {
-		p = g.sample(logits)
-		return nil
-	})
-	return p, err
+	if err := g.d.batch.run(ctx, &g.turn); err != nil {
+		return err
+	}
+	if !g.drawn {
+		g.ready = g.sample(g.logits)
+	}
+	g.drawn = false
+	if g.res.Tokens == 0 {
+		g.d.prefixes.keep(g.req.Row, prompt, g.cache)
+	}
+	return nil
+}
+
+// take hears the logits of the next token. In a pass with others drawing can
+// wait until the pass is over.
+func (g *Generation) take(_, _ int, logits []float32) error {
+	if g.drawn = g.turn.lone; g.drawn {
+		g.ready = g.sample(logits)
+	} else {
+		g.logits = append(g.logits[:0], logits...)
+	}
+	return nil
+}
+
+// end gives the seat up, and keeps the answer for the conversation's next turn.
+func (g *Generation) end() {
+	g.d.batch.gone(g.turn.seat)
+	if g.d.prefixes != nil {
+		g.d.prefixes.keep(g.req.Row, slices.Concat(g.req.Prompt, g.answer)[:g.cache.Len()], g.cache)
+	}
 }
 
 func (g *Generation) sample(logits []float32) Piece {
@@ -136,20 +188,31 @@ func (g *Generation) sample(logits []float32) Piece {
 // It comes before the first Next, which goes on from there.
 func (g *Generation) Echo(ctx context.Context) ([]Piece, error) {
 	prompt := g.req.Prompt
-	echo := make([]Piece, len(prompt))
-	echo[0] = Piece{Token: prompt[0], LogProb: float32(math.NaN())}
-	in := []model.Input{{Cache: g.cache, Tokens: prompt, Row: g.req.Row, Want: model.WantAll}}
-	err := g.d.Model.Forward(ctx, g.d.side, in, func(_, i int, logits []float32) error {
-		if i+1 == len(prompt) {
-			p := g.sample(logits)
-			g.ready = &p
-			return nil
+	if g.echo == nil {
+		g.echo = make([]Piece, len(prompt))
+		g.echo[0] = Piece{Token: prompt[0], LogProb: float32(math.NaN())}
+		// Every token's logits are wanted, so none can come from the prefix cache.
+		g.cache = g.d.Model.NewCache(len(prompt) + min(g.room, 256))
+		g.want(prompt, model.WantAll)
+		g.turn.emit = g.hear
+	}
+	if !g.echoed {
+		if err := g.draw(ctx); err != nil {
+			return nil, err
 		}
-		id := prompt[i+1]
-		echo[i+1] = Piece{Token: id, LogProb: logits[id] - kernel.LogSumExp(logits), Top: likeliest(logits, g.req.Top)}
-		return nil
-	})
-	return echo, err
+		g.echoed = true
+	}
+	return g.echo, nil
+}
+
+// hear is take for Echo.
+func (g *Generation) hear(_, i int, logits []float32) error {
+	if i++; i == len(g.echo) {
+		return g.take(0, 0, logits)
+	}
+	id := g.req.Prompt[i]
+	g.echo[i] = Piece{Token: id, LogProb: logits[id] - kernel.LogSumExp(logits), Top: likeliest(logits, g.req.Top)}
+	return nil
 }
 
 // likeliest is the n tokens of the largest logits, best first, the lower id at
@@ -176,7 +239,11 @@ func likeliest(logits []float32, n int) []Likely {
 }
 
 // Result is the answer so far.
-func (g *Generation) Result() Result { return g.res }
+func (g *Generation) Result() Result {
+	r := g.res
+	r.Text = g.text.String()
+	return r
+}
 
 // settle takes a token and returns the text it settles.
 func (g *Generation) settle(id int32) string {

@@ -22,10 +22,15 @@ import (
 
 func open(t testing.TB) *Device {
 	t.Helper()
+	return openWith(t, Options{Threads: 2})
+}
+
+func openWith(t testing.TB, o Options) *Device {
+	t.Helper()
 	modelPath, poolPath := tiny.Tiny(t)
 	p, err := pool.Open(poolPath)
 	require.NoError(t, err)
-	d, err := Open(t.Context(), modelPath, p, Options{Threads: 2})
+	d, err := Open(t.Context(), modelPath, p, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return d
@@ -238,7 +243,9 @@ func TestContextIsABound(t *testing.T) {
 	require.NoError(t, err)
 	whole := open(t)
 	d := *whole
-	d.Model, d.side = m, nil
+	d.Model, d.side, d.batch = m, nil, newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
+		return m.Forward(ctx, nil, in, emit)
+	})
 	defer m.Close()
 	vocab := int32(m.Config.Vocab)
 	long := make([]int32, 50)
