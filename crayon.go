@@ -76,19 +76,20 @@ func DefaultPolicy() Policy {
 // Options of Open. The zero value opens the default model from the user's own
 // folders with the pool that is part of the program, and no server.
 type Options struct {
-	Home      string   // the folder everything is kept in; "" for that of CRAYON_HOME, else the user's XDG folders
-	Model     string   // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
-	Pool      string   // path of a pool file; "" for the pool within the program
-	Adapter   string   // a PEFT folder or GGUF LoRA file that answers, in place of the pool: no customisations; "" for none
-	Threads   int      // worker threads; 0 for one a core
-	LocalOnly bool     // nothing may leave this machine
-	Servers   []Server // of the larger LLM, the first choice first; none: every question is answered here
-	Policy    *Policy  // nil for DefaultPolicy
+	Home        string   // the folder everything is kept in; "" for that of CRAYON_HOME, else the user's XDG folders
+	Model       string   // alias of a pulled model, or the path of a GGUF file; "" for DefaultModel
+	Pool        string   // path of a pool file; "" for the pool within the program
+	Adapter     string   // a PEFT folder or GGUF LoRA file that answers, in place of the pool: no customisations; "" for none
+	Threads     int      // worker threads; 0 for one a core
+	PrefixCache int      // MB for what prompts begin with, so that it is computed once; 0 for 64, below 0 for none
+	LocalOnly   bool     // nothing may leave this machine
+	Servers     []Server // of the larger LLM, the first choice first; none: every question is answered here
+	Policy      *Policy  // nil for DefaultPolicy
 }
 
 // Crayon is an open model with its pool, the user's library of customisations,
-// and, if one is set, the server behind it. Safe for concurrent use; forward
-// passes take turns.
+// and, if one is set, the server behind it. Safe for concurrent use: answers
+// under way at the same time share forward passes, and none changes another.
 type Crayon struct {
 	*Library
 	device *device.Device
@@ -117,7 +118,7 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 		return nil, err
 	}
 	c := &Crayon{Library: lib}
-	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Adapter: o.Adapter, Bare: o.Pool == ""}); err != nil {
+	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Adapter: o.Adapter, PrefixCache: o.prefixBytes(), Bare: o.Pool == ""}); err != nil {
 		return nil, err
 	}
 	if err := c.connect(o); err != nil {
@@ -125,6 +126,19 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// defaultPrefix is the memory for what prompts begin with, in MB.
+const defaultPrefix = 64
+
+func (o Options) prefixBytes() int {
+	switch {
+	case o.PrefixCache < 0:
+		return 0
+	case o.PrefixCache == 0:
+		return defaultPrefix << 20
+	}
+	return o.PrefixCache << 20
 }
 
 // connect readies the way to the server without dialling.

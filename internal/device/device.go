@@ -36,11 +36,11 @@ type Device struct {
 
 // Options of Open.
 type Options struct {
-	Threads int    // 0: one a core
-	Digest  string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
-	Adapter string // a PEFT folder or GGUF LoRA file to answer with; then no pool is used
-	Prefix  int    // bytes for the prefix cache; 0: none
-	Bare    bool   // without customisations, if the pool is another model's; else that is an error
+	Threads     int    // 0: one a core
+	Digest      string // sha256 of the model's file, hex, where it is known: tells another quantisation than the pool's
+	Adapter     string // a PEFT folder or GGUF LoRA file to answer with; then no pool is used
+	PrefixCache int    // bytes for the prefix cache; 0: none
+	Bare        bool   // without customisations, if the pool is another model's; else that is an error
 }
 
 // Open loads the model at path and packs the pool's adapters beside it, or the
@@ -50,7 +50,7 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Model: m, Pool: p, path: path, prefixes: newPrefixes(opt.Prefix, m.NewCache)}
+	d := &Device{Model: m, Pool: p, path: path, prefixes: newPrefixes(opt.PrefixCache, m.NewCache)}
 	d.batch = newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
 		return m.Forward(ctx, d.side, in, emit)
 	})

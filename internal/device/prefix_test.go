@@ -61,7 +61,7 @@ func TestAKnownPrefixChangesNothing(t *testing.T) {
 	rows[2][0] = math.Nextafter32(rows[2][0], 2)
 	vocab := int32(plain.Model.Config.Vocab)
 	const few, many = 6, 100
-	devices := map[int]*Device{few: openWith(t, Options{Threads: 2, Prefix: few * room}), many: openWith(t, Options{Threads: 1, Prefix: many * room})}
+	devices := map[int]*Device{few: openWith(t, Options{Threads: 2, PrefixCache: few * room}), many: openWith(t, Options{Threads: 1, PrefixCache: many * room})}
 	rapid.Check(t, func(t *rapid.T) {
 		budget := rapid.SampledFrom([]int{few, many}).Draw(t, "budget")
 		d := devices[budget]
@@ -127,7 +127,7 @@ func TestAKnownPrefixChangesNothing(t *testing.T) {
 // Nothing is shared between rows that differ in one bit, and none of what was
 // under a row is left when it is forgotten.
 func TestRowsShareNothing(t *testing.T) {
-	d := openWith(t, Options{Threads: 2, Prefix: 1 << 20})
+	d := openWith(t, Options{Threads: 2, PrefixCache: 1 << 20})
 	row := d.Row([]float32{0.5, 0.25, 0.25, 1})
 	near := slices.Clone(row)
 	near[len(near)-1] = math.Nextafter32(near[len(near)-1], 0)
@@ -156,7 +156,7 @@ func TestRowsShareNothing(t *testing.T) {
 // The next turn of a conversation computes neither the turns before it nor their
 // answers, but for what is left of a block.
 func TestAConversationGoesOn(t *testing.T) {
-	d := openWith(t, Options{Threads: 2, Prefix: 1 << 20})
+	d := openWith(t, Options{Threads: 2, PrefixCache: 1 << 20})
 	msgs := []chat.Message{{Role: "user", Content: "where is the hat, and who has put it there"}}
 	total := 0
 	for range 4 {
@@ -187,7 +187,7 @@ func TestAConversationGoesOn(t *testing.T) {
 	require.Equal(t, (len(ids)-1)/model.Block*model.Block, r.CachedTokens)
 	// A budget below one block keeps nothing, and none is no cache.
 	for _, budget := range []int{0, 1} {
-		d := openWith(t, Options{Threads: 2, Prefix: budget})
+		d := openWith(t, Options{Threads: 2, PrefixCache: budget})
 		for range 2 {
 			r, err := d.Generate(t.Context(), Request{Prompt: ids, MaxTokens: 1})
 			require.NoError(t, err)

@@ -71,6 +71,7 @@ type Answer struct {
 	Finish           string // stop, length, ...
 	Model            string // the server's name for what answered; "" for the device
 	PromptTokens     int
+	CachedTokens     int // of those, what the device's prefix cache knew
 	CompletionTokens int
 	Label            *device.Choice // set when decoding was constrained to the labels
 	FirstByte, Took  time.Duration
@@ -313,7 +314,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 			return a, err
 		}
 		a.Decision.Signals = w.signals
-		a.Label, a.Finish, a.CompletionTokens = w.label, "stop", len(w.label.LogProbs)
+		a.Label, a.Finish, a.CompletionTokens, a.CachedTokens = w.label, "stop", len(w.label.LogProbs), w.label.Cached
 		if err := w.sink.Decided(a.Decision); err != nil {
 			return a, err
 		}
@@ -344,7 +345,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 		}
 	}
 	r := w.draft.Result()
-	a.Finish, a.CompletionTokens = r.Finish, r.Tokens
+	a.Finish, a.CompletionTokens, a.CachedTokens = r.Finish, r.Tokens, r.CachedTokens
 	return a, nil
 }
 

@@ -14,13 +14,18 @@ import (
 )
 
 type usage struct {
-	Prompt     int `json:"prompt_tokens"`
-	Completion int `json:"completion_tokens"`
-	Total      int `json:"total_tokens"`
+	Prompt     int           `json:"prompt_tokens"`
+	Completion int           `json:"completion_tokens"`
+	Total      int           `json:"total_tokens"`
+	Details    promptDetails `json:"prompt_tokens_details"`
 }
 
-func newUsage(prompt, completion int) *usage {
-	return &usage{prompt, completion, prompt + completion}
+type promptDetails struct {
+	Cached int `json:"cached_tokens"` // known from earlier prompts, and not computed again
+}
+
+func newUsage(prompt, cached, completion int) *usage {
+	return &usage{prompt, completion, prompt + completion, promptDetails{cached}}
 }
 
 type chatObject struct {
@@ -137,7 +142,7 @@ func (c *chatAnswer) run(ctx context.Context, h *hybrid.Hybrid, q hybrid.Query) 
 	case c.events != nil:
 		return c.finish(a)
 	}
-	c.shape.Object, c.shape.Usage = "chat.completion", newUsage(a.PromptTokens, a.CompletionTokens)
+	c.shape.Object, c.shape.Usage = "chat.completion", newUsage(a.PromptTokens, a.CachedTokens, a.CompletionTokens)
 	choice := chatChoice{Message: &chatMessage{Role: "assistant", Content: &a.Text}, Finish: &a.Finish}
 	if c.probs != nil {
 		choice.LogProbs = &chatLogProbs{c.probs}
@@ -156,7 +161,7 @@ func (c *chatAnswer) finish(a hybrid.Answer) error {
 	}
 	if c.req.StreamOptions.IncludeUsage {
 		last := c.shape
-		last.Object, last.Choices, last.Usage = "chat.completion.chunk", []chatChoice{}, newUsage(a.PromptTokens, a.CompletionTokens)
+		last.Object, last.Choices, last.Usage = "chat.completion.chunk", []chatChoice{}, newUsage(a.PromptTokens, a.CachedTokens, a.CompletionTokens)
 		if err := c.events.send(last); err != nil {
 			return err
 		}

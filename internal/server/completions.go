@@ -104,14 +104,14 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	case c.events != nil:
 		if req.StreamOptions.IncludeUsage {
-			c.shape.Choices, c.shape.Usage = []completionChoice{}, newUsage(c.prompt, c.made)
+			c.shape.Choices, c.shape.Usage = []completionChoice{}, newUsage(c.prompt, c.cached, c.made)
 			if err := c.events.send(c.shape); err != nil {
 				return err
 			}
 		}
 		return c.events.done()
 	}
-	c.shape.Usage = newUsage(c.prompt, c.made)
+	c.shape.Usage = newUsage(c.prompt, c.cached, c.made)
 	return writeJSON(w, http.StatusOK, c.shape)
 }
 
@@ -132,13 +132,14 @@ func (s *Server) decideRaw(r *http.Request) (route.Decision, error) {
 
 // completion is the answer to one request, a choice a prompt.
 type completion struct {
-	d            *device.Device
-	req          *completionRequest
-	row          []float32
-	sampling     model.Sampling
-	shape        completionObject
-	events       *events // nil when not a stream
-	prompt, made int     // tokens
+	d        *device.Device
+	req      *completionRequest
+	row      []float32
+	sampling model.Sampling
+	shape    completionObject
+	events   *events // nil when not a stream
+
+	prompt, cached, made int // tokens
 }
 
 // prompt is one text to be continued.
@@ -240,7 +241,7 @@ func (c *completion) one(ctx context.Context, i int, p prompt) error {
 		}
 		r := gen.Result()
 		finish = r.Finish
-		c.made += r.Tokens
+		c.made, c.cached = c.made+r.Tokens, c.cached+r.CachedTokens
 	}
 	return out.end(finish)
 }

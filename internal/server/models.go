@@ -29,11 +29,13 @@ type shelf struct {
 type bound struct {
 	sum    [sha256.Size]byte
 	custom *customize.Customisation
+	row    []float32
 }
 
 // find is the customisation a model name means, nil for the base model. An
 // unknown name is an error that names the nearest; it is never the base model.
 func (s *shelf) find(ctx context.Context, model string) (*customize.Customisation, error) {
+	s.sweep()
 	if model == s.base {
 		return nil, nil
 	}
@@ -47,7 +49,6 @@ func (s *shelf) find(ctx context.Context, model string) (*customize.Customisatio
 	}
 	data, err := s.store.Get(name)
 	if errors.Is(err, os.ErrNotExist) {
-		s.forget(name)
 		return nil, s.unknown(model)
 	}
 	if err != nil {
@@ -64,22 +65,37 @@ func (s *shelf) bind(ctx context.Context, name string, data []byte) (*customize.
 	if b := s.bound[name]; b != nil && b.sum == sum {
 		return b.custom, nil
 	}
-	delete(s.bound, name)
+	s.forget(name)
 	c, err := customize.Unmarshal(name, data)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Bind(ctx, s.device); err != nil {
+	row, err := c.Bind(ctx, s.device)
+	if err != nil {
 		return nil, err
 	}
-	s.bound[name] = &bound{sum, c}
+	s.bound[name] = &bound{sum, c, row}
 	return c, nil
 }
 
+// forget drops what is known of a name, and what was computed under it. The
+// caller holds mu.
 func (s *shelf) forget(name string) {
+	if b := s.bound[name]; b != nil {
+		s.device.Forget(b.row)
+		delete(s.bound, name)
+	}
+}
+
+// sweep forgets the customisations that were removed.
+func (s *shelf) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.bound, name)
+	for name := range s.bound {
+		if _, err := os.Stat(s.store.Path(name)); errors.Is(err, os.ErrNotExist) {
+			s.forget(name)
+		}
+	}
 }
 
 func (s *shelf) unknown(model string) error {
