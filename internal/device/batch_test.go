@@ -231,7 +231,7 @@ func TestAFaultIsItsOwn(t *testing.T) {
 		for i := range turns {
 			turns[i] = tokensTurn(b, 40, func(int) error {
 				if i == 3 {
-					return io
+					return errGone
 				}
 				return nil
 			})
@@ -243,7 +243,7 @@ func TestAFaultIsItsOwn(t *testing.T) {
 		}
 		close(p.gate)
 		all.Wait()
-		require.Equal(t, []error{nil, nil, errToken, io, nil}, errs)
+		require.Equal(t, []error{nil, nil, errToken, errGone, nil}, errs)
 		require.Zero(t, turns[2].parts[0].done)
 		require.Zero(t, turns[4].left())
 		// The first was on its way; the others were tried together, then each alone.
@@ -251,7 +251,7 @@ func TestAFaultIsItsOwn(t *testing.T) {
 	})
 }
 
-var io = errors.New("the reader is gone")
+var errGone = errors.New("the reader is gone")
 
 func TestCancelledTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
