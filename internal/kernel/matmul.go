@@ -63,7 +63,7 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 	m.rows = ((a.n+shares-1)/shares + tileRows - 1) / tileRows * tileRows
 	grain := 1
 	if a.n < tileRows {
-		grain = max(1, min(32, items/(8*t.Threads())))
+		grain = max(1, min(32, items/(4*t.Threads())))
 	}
 	t.For(items*((a.n+m.rows-1)/m.rows), grain, m.run)
 	m.acts = nil

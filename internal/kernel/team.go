@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -22,9 +23,12 @@ type Team struct {
 	threads int
 	busy    sync.Mutex // held by the For in progress
 
-	// state is generation<<32 | chunks left; a worker owns a chunk once it has
-	// counted the chunk down, and only then reads the fields below.
-	state  atomic.Uint64
+	generation atomic.Uint32
+	// ranges are the chunks by the thread that is to do them: neighbours, as
+	// what lies side by side is read faster. A thread that is done with its own
+	// helps the others. A chunk is a thread's once it has counted the range's
+	// place on, and only then does it read the fields below.
+	ranges []chunkRange
 	body   func(lo, hi int)
 	n      int
 	grain  int
@@ -41,16 +45,24 @@ type Team struct {
 	workers  sync.WaitGroup
 }
 
+// chunkRange is a range of chunks, alone on its cache lines: generation<<32 |
+// the next chunk, and where the range ends.
+type chunkRange struct {
+	next atomic.Uint64
+	end  atomic.Uint32
+	_    [116]byte
+}
+
 // NewTeam starts threads-1 workers; the goroutine that calls For is the last.
 // threads below 1 means one for each processor that Go may use.
 func NewTeam(threads int) *Team {
 	if threads < 1 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	t := &Team{threads: threads}
+	t := &Team{threads: threads, ranges: make([]chunkRange, threads)}
 	t.work.L, t.finished.L = &t.mu, &t.mu
-	for range threads - 1 {
-		t.workers.Go(t.serve)
+	for i := 1; i < threads; i++ {
+		t.workers.Go(func() { t.serve(i) })
 	}
 	return t
 }
@@ -98,34 +110,49 @@ func (t *Team) For(n, grain int, body func(lo, hi int)) {
 	}
 	t.body, t.n, t.grain, t.chunks = body, n, grain, (n+grain-1)/grain
 	t.pending.Store(int64(t.chunks))
-	generation := t.state.Load()>>32 + 1
-	t.state.Store(generation<<32 | uint64(t.chunks))
+	generation := t.generation.Load() + 1
+	for i := range t.ranges {
+		r := &t.ranges[i]
+		// Taken away from threads that still look at the last generation, before
+		// the end that they compare with changes.
+		r.next.Store(uint64(generation)<<32 | math.MaxUint32)
+		r.end.Store(uint32(t.chunks * (i + 1) / t.threads))
+		r.next.Store(uint64(generation)<<32 | uint64(t.chunks*i/t.threads))
+	}
+	t.generation.Store(generation)
 	if t.sleeping.Load() > 0 {
 		t.mu.Lock()
 		t.work.Broadcast()
 		t.mu.Unlock()
 	}
-	t.run(uint32(generation))
+	t.run(0, generation)
 	t.await()
 	t.body = nil
 }
 
-// run does chunks of a generation until none is left.
-func (t *Team) run(generation uint32) {
-	for {
-		s := t.state.Load()
-		if uint32(s>>32) != generation || uint32(s) == 0 {
-			return
-		}
-		if !t.state.CompareAndSwap(s, s-1) {
-			continue
-		}
-		lo := (t.chunks - int(uint32(s))) * t.grain
-		t.body(lo, min(lo+t.grain, t.n))
-		if t.pending.Add(-1) == 0 && t.waiting.Load() {
-			t.mu.Lock()
-			t.finished.Broadcast()
-			t.mu.Unlock()
+// run does chunks of a generation until none is left: those of the thread
+// first, then those of the others.
+func (t *Team) run(thread int, generation uint32) {
+	for i := range t.ranges {
+		r := &t.ranges[(thread+i)%t.threads]
+		for {
+			s := r.next.Load()
+			if uint32(s>>32) != generation {
+				return
+			}
+			if uint32(s) >= r.end.Load() {
+				break
+			}
+			if !r.next.CompareAndSwap(s, s+1) {
+				continue
+			}
+			lo := int(uint32(s)) * t.grain
+			t.body(lo, min(lo+t.grain, t.n))
+			if t.pending.Add(-1) == 0 && t.waiting.Load() {
+				t.mu.Lock()
+				t.finished.Broadcast()
+				t.mu.Unlock()
+			}
 		}
 	}
 }
@@ -145,10 +172,10 @@ func (t *Team) await() {
 }
 
 // serve is a worker's life.
-func (t *Team) serve() {
+func (t *Team) serve(thread int) {
 	var last uint32
 	fresh := func() bool {
-		return uint32(t.state.Load()>>32) != last || t.closed.Load()
+		return t.generation.Load() != last || t.closed.Load()
 	}
 	for {
 		if !spin(fresh) {
@@ -163,8 +190,8 @@ func (t *Team) serve() {
 		if t.closed.Load() {
 			return
 		}
-		last = uint32(t.state.Load() >> 32)
-		t.run(last)
+		last = t.generation.Load()
+		t.run(thread, last)
 	}
 }
 

@@ -131,3 +131,18 @@ func BenchmarkTeam(b *testing.B) {
 	least := fastest(b, func() { team.For(8, 1, func(int, int) {}) })
 	b.ReportMetric(least*1e9, "ns/for")
 }
+
+// Loops of changing size follow each other as fast as they can: a thread that
+// comes late from one must not take a chunk of the next for its own.
+func TestTeamLateThread(t *testing.T) {
+	team := NewTeam(3)
+	defer team.Close()
+	for round := range 200_000 {
+		n := 2 + round%7
+		var sum atomic.Int64
+		team.For(n, 1, func(lo, hi int) { sum.Add(int64(hi - lo)) })
+		if sum.Load() != int64(n) {
+			t.Fatalf("round %d: %d of %d", round, sum.Load(), n)
+		}
+	}
+}

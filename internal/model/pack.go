@@ -12,7 +12,7 @@ import (
 )
 
 // pack lays a weight tensor out for the kernels. Types of at most 4 bits stay
-// 4 bits; 5-bit and Q8_0 blocks are 8-bit without loss; Q6_K, whose scales span
+// 4 bits, the scales of Q4_K rounded to half precision (to 1 in 2048); 5-bit and Q8_0 blocks are 8-bit without loss; Q6_K, whose scales span
 // 16 values, is requantised to 8 bits a block of 32 (error below 0.4 % of the
 // block's largest weight); floats stay float32.
 func pack(a *kernel.Arena, t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, error) {
@@ -41,7 +41,7 @@ func pack(a *kernel.Arena, t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, erro
 			p := d[((r*blocks+i)/8)*144:]
 			s := (r*blocks + i) % 8
 			sc, mn := scaleMin4K(p[4:16], s)
-			b.D, b.M = float16(p)*float32(sc), -float16(p[2:])*float32(mn)
+			b.D, b.M = rounded(float16(p)*float32(sc)), rounded(-float16(p[2:])*float32(mn))
 			q := p[16+s/2*32:]
 			for j := range b.Q {
 				b.Q[j] = q[j] >> (4 * (s & 1)) & 15
@@ -77,6 +77,14 @@ func pack(a *kernel.Arena, t *kernel.Team, w *gguf.Tensor) (*kernel.Matrix, erro
 		return a.PackF32(t, rows, cols, v), nil
 	}
 	return nil, &fault.Error{Op: "read model", Path: w.Name, Err: fmt.Errorf("type %v cannot be run", w.Type)}
+}
+
+// rounded is the nearest half-precision number, where x is in their range.
+func rounded(x float32) float32 {
+	if h := half.Bits(x); half.Finite(h) {
+		return half.Float32(h)
+	}
+	return x
 }
 
 // float16 reads a half-precision number.
