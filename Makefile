@@ -61,8 +61,8 @@ oracle: ## compare with the float32 reference and with llama.cpp; fails when fur
 	cd test/llamacpp && $(GO) run ./cmd/oracle
 
 .PHONY: peer
-peer: ## race llama.cpp on the same file and threads
-	cd test/llamacpp && $(GO) build -o ../../bin/peer ./cmd/peer && ../../bin/peer
+peer: build ## race llama.cpp on the same file and threads, into bench/results (ARGS="-rows ...")
+	cd test/llamacpp && $(GO) build -o ../../bin/peer ./cmd/peer && ../../bin/peer $(ARGS)
 
 .PHONY: bench
 bench: build ## measure customisation on the data in DATA, into bench/results

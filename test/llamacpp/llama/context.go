@@ -3,6 +3,7 @@ package llama
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"crayon/internal/fault"
@@ -54,7 +55,7 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	}
 	return &Context{
 		model: m, handle: h, memory: m.lib.memory(h), options: o,
-		batch: m.lib.batchInit(int32(o.Batch), 0, 1),
+		batch: m.lib.batchInit(int32(o.Batch), 0, int32(o.Sequences)),
 	}, nil
 }
 
@@ -72,7 +73,8 @@ type Input struct {
 	Token    int32
 	Position int
 	Sequence int
-	Logits   bool // keep the logits after this token
+	Also     []int // further sequences that the token belongs to
+	Logits   bool  // keep the logits after this token
 }
 
 // Run gives tokens consecutive positions from first in one sequence, with the
@@ -99,8 +101,15 @@ func (c *Context) Decode(in []Input) error {
 		if t.Token < 0 || t.Token >= vocab || t.Position < 0 || t.Sequence < 0 || t.Sequence >= c.options.Sequences {
 			return c.fail(fmt.Errorf("input %d: token %d, position %d, sequence %d out of range", i, t.Token, t.Position, t.Sequence))
 		}
-		tokens[i], pos[i], counts[i] = t.Token, int32(t.Position), 1
-		*seqs[i] = int32(t.Sequence)
+		if len(t.Also) >= c.options.Sequences || slices.ContainsFunc(t.Also, func(s int) bool { return s < 0 || s >= c.options.Sequences }) {
+			return c.fail(fmt.Errorf("input %d: sequences %v out of range", i, t.Also))
+		}
+		tokens[i], pos[i], counts[i] = t.Token, int32(t.Position), int32(1+len(t.Also))
+		of := unsafe.Slice(seqs[i], 1+len(t.Also))
+		of[0] = int32(t.Sequence)
+		for j, s := range t.Also {
+			of[1+j] = int32(s)
+		}
 		keep[i] = 0
 		if t.Logits {
 			keep[i] = 1
@@ -148,6 +157,9 @@ func (c *Context) Score(tokens []int32, each func(i int, logits []float32) error
 
 // Clear empties the KV cache of every sequence.
 func (c *Context) Clear() { c.model.lib.memoryClear(c.memory, true) }
+
+// Forget is Clear without writing zeros over what was there.
+func (c *Context) Forget() { c.model.lib.memoryClear(c.memory, false) }
 
 // Copy makes sequence to share the cells of sequence from in positions
 // [first, end); end -1 means to its last.

@@ -13,12 +13,17 @@ import (
 // Setup is what a child process is asked to be. It is the first line that the
 // child reads.
 type Setup struct {
-	Engine   string    `json:"engine"` // "crayon" or "llamacpp"
-	Library  string    `json:"library,omitempty"`
-	Model    string    `json:"model"`
-	Threads  int       `json:"threads"`
-	Adapters []string  `json:"adapters,omitempty"` // GGUF files
-	Scales   []float32 `json:"scales,omitempty"`
+	Engine    string    `json:"engine"` // Crayon, Llama or library
+	Library   string    `json:"library,omitempty"`
+	Model     string    `json:"model"`
+	Threads   int       `json:"threads"`
+	Adapters  []string  `json:"adapters,omitempty"` // GGUF files
+	Scales    []float32 `json:"scales,omitempty"`
+	Blends    int       `json:"blends,omitempty"`    // customisations of the pool
+	Pool      string    `json:"pool,omitempty"`      // the pool's file; "" is the one within Crayon
+	Sequences int       `json:"sequences,omitempty"` // that llama.cpp makes room for; 0 is 1
+	Room      int       `json:"room,omitempty"`      // positions that Crayon's caches start with; 0 is maxTokens
+	Home      string    `json:"home,omitempty"`      // folder of the library's customisations
 }
 
 // ready is the child's answer to a Setup, and result to a Work.
@@ -29,26 +34,49 @@ type ready struct {
 }
 
 type result struct {
-	Seconds float64 `json:"seconds"`
-	Error   string  `json:"error,omitempty"`
+	Seconds float64     `json:"seconds"`
+	Scores  [][]float64 `json:"scores,omitempty"` // of Score: by ask and choice, mean log-probability a token
+	Memory  memory      `json:"memory,omitzero"`
+	Error   string      `json:"error,omitempty"`
 }
 
 // Size is how much one token costs an engine; zero where that is not known.
 type Size struct {
 	Linear int `json:"linear"` // parameters of the linear layers
 	Bytes  int `json:"bytes"`  // of packed weights, head included
+	Cache  int `json:"cache"`  // of keys and values of one position in half precision
 }
 
-// engine is one side of the race, inside its child process.
+// engine is one side of the race, inside its child process. What it can do is
+// told by the interfaces below.
 type engine interface {
 	name() string
-	vocab() int
 	size() Size
-	// clear forgets every token; decode adds tokens and gives the logits of the
-	// last, valid until the next call.
-	clear() error
-	decode(tokens []int32) ([]float32, error)
 	close()
+}
+
+// speaker continues sequences.
+type speaker interface {
+	vocab() int
+	clear() error // forgets every token
+	// next adds tokens[i] to sequence i, all in one batch, and puts the likeliest
+	// token after each sequence into out.
+	next(tokens [][]int32, out []int32) error
+}
+
+// scorer gives the mean log-probability a token of each choice of an ask.
+type scorer interface {
+	score(a Ask, joint bool) ([]float64, error)
+}
+
+// opener opens its model once more, and gives the time that it took.
+type opener interface {
+	open() (time.Duration, error)
+}
+
+// customizer makes a customisation from an example file.
+type customizer interface {
+	customize(examples string) error
 }
 
 // promptTokens is the prompt that a Decode continues.
@@ -81,8 +109,7 @@ func Child(in io.Reader, out io.Writer) error {
 			}
 			return err
 		}
-		d, err := w.run(e)
-		r := result{Seconds: d.Seconds()}
+		r, err := w.run(e)
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -94,44 +121,114 @@ func Child(in io.Reader, out io.Writer) error {
 
 func open(s Setup) (engine, error) {
 	switch s.Engine {
-	case "crayon":
+	case Crayon:
 		return openCrayon(s)
-	case "llamacpp":
+	case Llama:
 		return openLlama(s)
+	case library:
+		return openLibrary(s)
 	}
 	return nil, &fault.Error{Op: "start engine", Err: fmt.Errorf("there is none named %q", s.Engine)}
 }
 
 // run does the work and times it, without the emptying of the cache and without
 // a Decode's prompt.
-func (w Work) run(e engine) (time.Duration, error) {
-	if w.Tokens < 1 || w.Tokens+promptTokens > maxTokens {
-		return 0, fmt.Errorf("%d tokens", w.Tokens)
+func (w Work) run(e engine) (result, error) {
+	switch w.Kind {
+	case Prefill, Decode:
+		x, err := can[speaker](e, w)
+		if err != nil {
+			return result{}, err
+		}
+		d, err := w.speak(x)
+		return result{Seconds: d.Seconds()}, err
+	case Score:
+		x, err := can[scorer](e, w)
+		if err != nil {
+			return result{}, err
+		}
+		return w.score(x)
+	case Memory:
+		start := time.Now()
+		m, err := readMemory()
+		return result{Seconds: time.Since(start).Seconds(), Memory: m}, err
+	case Open:
+		x, err := can[opener](e, w)
+		if err != nil {
+			return result{}, err
+		}
+		d, err := x.open()
+		return result{Seconds: d.Seconds()}, err
+	case Customize:
+		x, err := can[customizer](e, w)
+		if err != nil {
+			return result{}, err
+		}
+		start := time.Now()
+		err = x.customize(w.Examples)
+		return result{Seconds: time.Since(start).Seconds()}, err
+	}
+	return result{}, fmt.Errorf("work %q", w.Kind)
+}
+
+// can is the engine as something that does the work.
+func can[T any](e engine, w Work) (T, error) {
+	x, ok := e.(T)
+	if !ok {
+		return x, fmt.Errorf("%s does no work %q", e.name(), w.Kind)
+	}
+	return x, nil
+}
+
+func (w Work) speak(e speaker) (time.Duration, error) {
+	if w.Tokens < 1 || w.Tokens+promptTokens > maxTokens || w.Sequences < 0 || w.Sequences > 16 {
+		return 0, fmt.Errorf("%d tokens, %d sequences", w.Tokens, w.Sequences)
 	}
 	if err := e.clear(); err != nil {
 		return 0, err
 	}
-	switch w.Kind {
-	case Prefill:
-		start := time.Now()
-		_, err := e.decode(tokens(w.Tokens, e.vocab()))
+	n := max(w.Sequences, 1)
+	in, out := make([][]int32, n), make([]int32, n)
+	prompt := promptTokens
+	if w.Kind == Prefill {
+		prompt = w.Tokens
+	}
+	for i := range in {
+		in[i] = tokens(prompt, e.vocab())
+	}
+	start := time.Now()
+	if err := e.next(in, out); err != nil || w.Kind == Prefill {
 		return time.Since(start), err
-	case Decode:
-		logits, err := e.decode(tokens(promptTokens, e.vocab()))
-		if err != nil {
+	}
+	last := make([]int32, n)
+	for i := range in {
+		in[i] = last[i : i+1]
+	}
+	start = time.Now()
+	for range w.Tokens {
+		copy(last, out)
+		if err := e.next(in, out); err != nil {
 			return 0, err
 		}
-		next := []int32{0}
-		start := time.Now()
-		for range w.Tokens {
-			next[0] = argmax(logits)
-			if logits, err = e.decode(next); err != nil {
-				return 0, err
-			}
-		}
-		return time.Since(start), nil
 	}
-	return 0, fmt.Errorf("work %q", w.Kind)
+	return time.Since(start), nil
+}
+
+func (w Work) score(e scorer) (result, error) {
+	if len(w.Asks) == 0 {
+		return result{}, errors.New("nothing is asked")
+	}
+	var r result
+	start := time.Now()
+	for _, a := range w.Asks {
+		s, err := e.score(a, w.Joint)
+		if err != nil {
+			return result{}, err
+		}
+		r.Scores = append(r.Scores, s)
+	}
+	r.Seconds = time.Since(start).Seconds()
+	return r, nil
 }
 
 // tokens are spread over the vocabulary and the same for both engines.
@@ -141,14 +238,4 @@ func tokens(n, vocab int) []int32 {
 		ids[i] = int32((i*7919 + 13) % vocab)
 	}
 	return ids
-}
-
-func argmax(x []float32) int32 {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return int32(best)
 }

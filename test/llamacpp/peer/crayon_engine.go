@@ -3,20 +3,23 @@ package peer
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"crayon"
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/kernel"
 	"crayon/internal/model"
+	"crayon/internal/pool"
 )
 
 // crayonEngine is Crayon's fast path.
 type crayonEngine struct {
+	setup  Setup
 	m      *model.Model
 	side   *model.Side
-	row    []float32
-	cache  *model.Cache
-	logits []float32
+	rows   [][]float32 // one a sequence, the last for all further ones; none for the base model
+	caches []*model.Cache
 }
 
 func openCrayon(s Setup) (engine, error) {
@@ -24,14 +27,49 @@ func openCrayon(s Setup) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &crayonEngine{m: m, logits: make([]float32, m.Config.Vocab)}
+	e := &crayonEngine{setup: s, m: m}
+	if err := e.adapt(s); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *crayonEngine) adapt(s Setup) error {
 	if len(s.Adapters) > 0 {
-		if err := e.setAdapters(s.Adapters, s.Scales); err != nil {
-			e.close()
-			return nil, err
+		return e.setAdapters(s.Adapters, s.Scales)
+	}
+	if s.Blends == 0 {
+		return nil
+	}
+	p, err := crayon.OpenPool(s.Pool)
+	if err != nil {
+		return err
+	}
+	for i := range s.Blends {
+		e.rows = append(e.rows, p.Stack.RowWeights(members(p, i, s.Blends)))
+	}
+	e.side, err = e.m.NewSide(p.Stack)
+	return err
+}
+
+// members is one weight a member of the pool, for user i of n: as many blended
+// ones as a customisation keeps, other ones for every user, the larger weights
+// first, with sum 1; and the shared ones in full.
+func members(p *pool.Pool, i, n int) []float32 {
+	w := make([]float32, len(p.Members))
+	for k, m := range p.Members {
+		if m.Shared {
+			w[k] = 1
 		}
 	}
-	return e, e.clear()
+	blended := p.Blended()
+	keep := min(p.Keep, len(blended))
+	sum := keep * (keep + 1) / 2
+	for k := range keep {
+		w[blended[(i*len(blended)/n+k)%len(blended)]] = float32(keep-k) / float32(sum)
+	}
+	return w
 }
 
 func (e *crayonEngine) setAdapters(paths []string, scales []float32) error {
@@ -50,7 +88,7 @@ func (e *crayonEngine) setAdapters(paths []string, scales []float32) error {
 	if len(scales) != stack.Adapters {
 		return fmt.Errorf("%d adapters, %d scales", stack.Adapters, len(scales))
 	}
-	e.row = stack.RowWeights(scales)
+	e.rows = [][]float32{stack.RowWeights(scales)}
 	e.side, err = e.m.NewSide(stack)
 	return err
 }
@@ -66,24 +104,63 @@ func (e *crayonEngine) size() Size {
 		out, in := c.Shape(k)
 		n += out * in
 	}
-	return Size{Linear: n * c.Layers, Bytes: e.m.Bytes()}
+	const keyAndValue, half = 2, 2
+	return Size{Linear: n * c.Layers, Bytes: e.m.Bytes(), Cache: keyAndValue * half * c.Layers * c.KVHeads * c.HeadDim}
 }
 
 func (e *crayonEngine) clear() error {
-	if e.cache == nil {
-		e.cache = e.m.NewCache(maxTokens)
+	for _, c := range e.caches {
+		c.Truncate(0)
 	}
-	e.cache.Truncate(0)
 	return nil
 }
 
-func (e *crayonEngine) decode(tokens []int32) ([]float32, error) {
-	in := []model.Input{{Cache: e.cache, Tokens: tokens, Row: e.row, Want: model.WantLast}}
-	err := e.m.Forward(context.Background(), e.side, in, func(_, _ int, logits []float32) error {
-		copy(e.logits, logits)
+// row is the customisation of sequence i.
+func (e *crayonEngine) row(i int) []float32 {
+	if len(e.rows) == 0 {
+		return nil
+	}
+	return e.rows[min(i, len(e.rows)-1)]
+}
+
+func (e *crayonEngine) next(tokens [][]int32, out []int32) error {
+	for len(e.caches) < len(tokens) {
+		room := e.setup.Room
+		if room == 0 {
+			room = maxTokens
+		}
+		e.caches = append(e.caches, e.m.NewCache(room))
+	}
+	in := make([]model.Input, len(tokens))
+	for i, t := range tokens {
+		in[i] = model.Input{Cache: e.caches[i], Tokens: t, Row: e.row(i), Want: model.WantLast}
+	}
+	return e.m.Forward(context.Background(), e.side, in, func(i, _ int, logits []float32) error {
+		out[i] = int32(kernel.MaxIndex(logits))
 		return nil
 	})
-	return e.logits, err
+}
+
+func (e *crayonEngine) score(a Ask, _ bool) ([]float64, error) {
+	lps, err := e.m.LogProbs(context.Background(), e.side, []model.Ask{{Prefix: a.Prompt, Answers: a.Choices, Row: e.row(0)}})
+	if err != nil {
+		return nil, err
+	}
+	s := make([]float64, len(a.Choices))
+	for i, lp := range lps[0] {
+		s[i] = model.Mean(lp)
+	}
+	return s, nil
+}
+
+func (e *crayonEngine) open() (time.Duration, error) {
+	start := time.Now()
+	m, err := model.Open(e.setup.Model, model.Options{Threads: e.setup.Threads})
+	took := time.Since(start)
+	if err != nil {
+		return 0, err
+	}
+	return took, m.Close()
 }
 
 func (e *crayonEngine) close() { e.m.Close() }

@@ -7,6 +7,7 @@ import (
 
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
+	"crayon/internal/fault"
 	"crayon/internal/gguf"
 	"crayon/internal/oracle"
 	"crayon/test/llamacpp/llama"
@@ -23,8 +24,14 @@ type files struct {
 // model is the file of an alias in the form that a contender wants.
 func (f *files) model(alias, form string) (string, error) {
 	path, err := oracle.ModelPath(alias)
-	if err != nil || form == SameFile {
-		return path, err
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", &fault.Error{Op: "find model", Path: alias, Err: err, Hint: "crayon pull " + alias, Exit: fault.ExitUsage}
+	}
+	if form == SameFile {
+		return path, nil
 	}
 	if form != Q4_0File {
 		return "", fmt.Errorf("no model file of form %q", form)

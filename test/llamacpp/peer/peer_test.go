@@ -2,9 +2,7 @@ package peer
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,13 +15,16 @@ import (
 
 // The test binary stands in for the child processes.
 func TestMain(m *testing.M) {
-	switch os.Getenv("PEER_TEST_CHILD") {
-	case "":
+	mode := os.Getenv("PEER_TEST_CHILD")
+	switch {
+	case mode == "":
 		os.Exit(m.Run())
-	case "silent":
-		return
-	case "counter":
+	case len(os.Args) > 1 && os.Args[1] == "customize":
+		program(os.Args[1:])
+	case mode == "counter":
 		counter()
+	case mode == "child":
+		Child(os.Stdin, os.Stdout)
 	}
 }
 
@@ -78,101 +79,23 @@ func TestChildIsStoppedWhileIdle(t *testing.T) {
 	p, err := child(t, "counter", "m")
 	require.NoError(t, err)
 	require.Equal(t, "counter", p.ready.Engine)
-	_, err = p.do(Work{Prefill, 1})
+	_, err = p.do(Work{Kind: Prefill, Tokens: 1})
 	require.NoError(t, err)
 	time.Sleep(300 * time.Millisecond)
-	s, err := p.do(Work{Prefill, 1})
+	r, err := p.do(Work{Kind: Prefill, Tokens: 1})
 	require.NoError(t, err)
-	require.Less(t, s, 0.1, "the child went on running while it should have been stopped")
-	_, err = p.do(Work{Prefill, -1})
+	require.Less(t, r.Seconds, 0.1, "the child went on running while it should have been stopped")
+	_, err = p.do(Work{Kind: Prefill, Tokens: -1})
 	require.ErrorContains(t, err, "refused")
 }
 
 func TestChildFaults(t *testing.T) {
 	_, err := child(t, "counter", "missing")
 	require.ErrorContains(t, err, "no such model")
-	_, err = child(t, "silent", "m")
+	_, err = child(t, "silent", "m") // it ends at once
 	require.ErrorContains(t, err, "no answer")
 	_, err = start(t.Context(), []string{filepath.Join(t.TempDir(), "none")}, Setup{}, os.Stderr)
 	require.Error(t, err)
-}
-
-// fake gives its seconds one after another, the last for ever, and notes the order.
-type fake struct {
-	name    string
-	seconds []float64
-	log     *[]string
-}
-
-func (f *fake) do(Work) (float64, error) {
-	if f.log != nil {
-		*f.log = append(*f.log, f.name)
-	}
-	s := f.seconds[0]
-	if len(f.seconds) > 1 {
-		f.seconds = f.seconds[1:]
-	}
-	if s < 0 {
-		return 0, errors.New("broken")
-	}
-	return s, nil
-}
-
-var row = Row{Name: "r", Work: Work{Prefill, 512}, Contenders: []Contender{{}, {File: Q4_0File}}}
-
-func TestMeasureTakesTheFastestOfEachRepeat(t *testing.T) {
-	var log []string
-	crayon := &fake{"c", []float64{9, 1}, &log}
-	a := &fake{"a", []float64{9, 2, 2, 2, 3, 2.1}, &log}
-	b := &fake{"b", []float64{9, 4, 4, 4, 2.1, 4}, &log}
-	m, err := measure(t.Context(), row, 5, crayon, []timer{a, b})
-	require.NoError(t, err)
-	require.Equal(t, []float64{2, 2, 2, 2.1, 2.1}, m.Ratios)
-	require.Equal(t, 2.0, m.Ratio)
-	require.InDelta(t, 0.05, m.Spread, 1e-12)
-	require.True(t, m.Steady)
-	require.Equal(t, 1, m.Attempts)
-	require.Equal(t, Contender{}, m.Contender)
-	require.Equal(t, 512.0, m.CrayonTPS)
-	require.Equal(t, 256.0, m.PeerTPS)
-	require.Equal(t, "cab cab bac cab bac cab", strings.Join([]string{
-		strings.Join(log[0:3], ""), strings.Join(log[3:6], ""), strings.Join(log[6:9], ""),
-		strings.Join(log[9:12], ""), strings.Join(log[12:15], ""), strings.Join(log[15:18], ""),
-	}, " "), "one warm-up, then the order alternates")
-}
-
-func TestMeasureRetriesWhatSpreads(t *testing.T) {
-	wild := []float64{1, 1, 2, 3, 4, 5}
-	one := row
-	one.Contenders = one.Contenders[:1]
-	m, err := measure(t.Context(), one, 5, &fake{"c", []float64{1}, nil}, []timer{&fake{"a", append(wild, 2), nil}})
-	require.NoError(t, err)
-	require.True(t, m.Steady)
-	require.Equal(t, 2, m.Attempts)
-	require.Equal(t, 2.0, m.Ratio)
-
-	for range 10 {
-		wild = append(wild, 1, 2, 3, 4, 5)
-	}
-	m, err = measure(t.Context(), one, 5, &fake{"c", []float64{1}, nil}, []timer{&fake{"a", wild, nil}})
-	require.NoError(t, err)
-	require.False(t, m.Steady)
-	require.Equal(t, 1+retries, m.Attempts)
-	require.Equal(t, 3.0, m.Ratio)
-}
-
-func TestMeasureFaults(t *testing.T) {
-	good, broken := &fake{"a", []float64{1}, nil}, &fake{"b", []float64{1, 1, -1}, nil}
-	_, err := measure(t.Context(), row, 5, good, []timer{good, broken})
-	require.ErrorContains(t, err, "broken")
-	_, err = measure(t.Context(), row, 4, good, []timer{good, good})
-	require.Error(t, err)
-	_, err = measure(t.Context(), row, 5, good, []timer{good})
-	require.Error(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = measure(ctx, row, 5, good, []timer{good, good})
-	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestQuantile(t *testing.T) {
@@ -187,7 +110,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-func TestRowsAndReport(t *testing.T) {
+func TestRows(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range Rows {
 		require.False(t, seen[r.Name], r.Name)
@@ -195,17 +118,42 @@ func TestRowsAndReport(t *testing.T) {
 		require.NotEmpty(t, r.Contenders, r.Name)
 		require.LessOrEqual(t, r.Work.Tokens+promptTokens, maxTokens, r.Name)
 		require.True(t, !r.Merged || r.Adapters != nil, r.Name)
+		require.True(t, r.Adapters == nil || r.Blends == 0, r.Name)
+		require.True(t, r.Blends == 0 || r.Blends >= r.Work.Sequences, r.Name)
 	}
-	rows, err := pick(nil)
+	rows, footprint, err := pick(nil)
 	require.NoError(t, err)
-	require.Equal(t, []string{"prefill", "decode"}, []string{rows[0].Name, rows[1].Name})
-	_, err = pick([]string{"nosuch"})
+	require.Equal(t, Rows, rows)
+	require.True(t, footprint)
+	rows, footprint, err = pick([]string{"score", "decode"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"score", "decode"}, []string{rows[0].Name, rows[1].Name})
+	require.False(t, footprint)
+	rows, footprint, err = pick([]string{FootprintName})
+	require.NoError(t, err)
+	require.Empty(t, rows)
+	require.True(t, footprint)
+	_, _, err = pick([]string{"nosuch"})
 	require.ErrorContains(t, err, "nosuch")
+}
 
+func TestReport(t *testing.T) {
 	r := newReport(Options{Threads: 2})
-	r.Rows = []Measurement{{Name: "prefill", Ratio: 1.25, Steady: true}, {Name: "decode", Ratio: 0.7}}
-	require.Equal(t, "peer: prefill=1.250 decode=0.700", r.Line())
-	require.False(t, r.Steady())
+	r.Rows = []Measurement{
+		{Name: "prefill", Ratio: 1.25, Steady: true, Ceiling: Int8, Share: 0.31, Loop: 9e11},
+		{Name: "decode", Ratio: 0.7, Ceiling: Read, Share: 0.62, Loop: 4e10},
+		{Name: "blend_cost", Ratio: 0.875, Cost: true, Steady: true, Contender: Contender{Engine: Crayon, Base: true}},
+	}
+	require.Equal(t, "peer: prefill=1.250 decode=0.700 blend_cost=0.125", r.Line())
+	require.Equal(t, r.Rows[1:2], r.Unsteady())
+	require.Equal(t, "prefill: 0.31 of the int8 peak, 900 GOP/s\ndecode: 0.62 of the read loop, 40.0 GB/s\n", r.Shares())
+	r.Footprint = &Footprint{Memory: memory{Resident: 150e6}, Allowed: 200e6, Open: 0.2, Customize: 0.4, CustomizeOpen: 0.1, Examples: "a.csv"}
+	require.Contains(t, r.Shares(), "150.0 MB resident")
+	require.Contains(t, r.Shares(), "allowed 200.0")
+	require.Contains(t, r.Shares(), "(a.csv): 0.400 s as a process, 0.100 s with the model open")
+	r.engine("one")
+	r.engine("one")
+	require.Equal(t, []string{"one"}, r.Engines)
 	path, err := r.Write(filepath.Join(t.TempDir(), "new"))
 	require.NoError(t, err)
 	data, err := os.ReadFile(path)
@@ -223,23 +171,44 @@ func TestChildProtocol(t *testing.T) {
 	require.Contains(t, r.Error, "abacus")
 	require.Error(t, Child(strings.NewReader("nonsense"), &out))
 
-	_, err := (Work{Kind: "dance", Tokens: 1}).run(still{})
-	require.ErrorContains(t, err, "dance")
-	_, err = (Work{Prefill, maxTokens}).run(still{})
-	require.Error(t, err)
-	for _, k := range []Kind{Prefill, Decode} {
-		d, err := (Work{k, 3}).run(still{})
+	for _, c := range []struct {
+		work Work
+		want string
+	}{
+		{Work{Kind: "dance", Tokens: 1}, "dance"},
+		{Work{Kind: Prefill, Tokens: maxTokens}, "2048 tokens"},
+		{Work{Kind: Decode, Tokens: 1, Sequences: 99}, "99 sequences"},
+		{Work{Kind: Score}, "still does no work"},
+		{Work{Kind: Open}, "still does no work"},
+		{Work{Kind: Customize}, "still does no work"},
+	} {
+		_, err := c.work.run(&still{})
+		require.ErrorContains(t, err, c.want)
+	}
+	for _, c := range []struct {
+		work  Work
+		added int
+	}{{Work{Kind: Prefill, Tokens: 3}, 3}, {Work{Kind: Decode, Tokens: 3}, promptTokens + 3}, {Work{Kind: Decode, Tokens: 3, Sequences: 4}, 4 * (promptTokens + 3)}} {
+		e := &still{}
+		r, err := c.work.run(e)
 		require.NoError(t, err)
-		require.Positive(t, d)
+		require.Positive(t, r.Seconds)
+		require.Equal(t, c.added, e.added)
 	}
 }
 
 // still is an engine that computes nothing.
-type still struct{}
+type still struct{ added int }
 
-func (still) name() string                      { return "still" }
-func (still) vocab() int                        { return 4 }
-func (still) size() Size                        { return Size{} }
-func (still) clear() error                      { return nil }
-func (still) decode([]int32) ([]float32, error) { return []float32{0, 2, 1, 0}, nil }
-func (still) close()                            {}
+func (*still) name() string { return "still" }
+func (*still) vocab() int   { return 4 }
+func (*still) size() Size   { return Size{} }
+func (*still) clear() error { return nil }
+func (*still) close()       {}
+func (s *still) next(tokens [][]int32, out []int32) error {
+	for i := range tokens {
+		s.added += len(tokens[i])
+		out[i] = 1
+	}
+	return nil
+}

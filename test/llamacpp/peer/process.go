@@ -58,28 +58,28 @@ func start(ctx context.Context, command []string, s Setup, stderr io.Writer) (*p
 	return p, nil
 }
 
-// do lets the child run for the length of one work and gives the time it took.
-func (p *process) do(w Work) (float64, error) {
-	bad := func(err error) error {
-		return &fault.Error{Op: "time " + p.setup.Engine, Path: fmt.Sprintf("%s %d", w.Kind, w.Tokens), Err: err}
+// do lets the child run for the length of one work.
+func (p *process) do(w Work) (result, error) {
+	bad := func(err error) (result, error) {
+		return result{}, &fault.Error{Op: "time " + p.setup.Engine, Path: string(w.Kind), Err: err}
 	}
 	if err := p.signal(syscall.SIGCONT); err != nil {
-		return 0, bad(err)
+		return bad(err)
 	}
 	var r result
 	if err := p.ask(w, &r); err != nil {
-		return 0, bad(err)
+		return bad(err)
 	}
 	if err := p.signal(syscall.SIGSTOP); err != nil {
-		return 0, bad(err)
+		return bad(err)
 	}
 	if r.Error != "" {
-		return 0, bad(errors.New(r.Error))
+		return bad(errors.New(r.Error))
 	}
 	if r.Seconds <= 0 {
-		return 0, bad(fmt.Errorf("%v seconds", r.Seconds))
+		return bad(fmt.Errorf("%v seconds", r.Seconds))
 	}
-	return r.Seconds, nil
+	return r, nil
 }
 
 func (p *process) ask(question, answer any) error {

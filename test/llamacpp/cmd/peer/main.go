@@ -1,19 +1,20 @@
 // Command peer races Crayon against llama.cpp and writes what it measured to
-// bench/results. Its last line has the ratios: above 1, Crayon is faster.
+// bench/results. Its last line has the ratios: above 1, Crayon is faster. The
+// last, blend_cost, is the share of decoding speed that a customisation costs.
 //
-// Exit status: 0 measured; 1 failed; 2 wrong use; 3 measured, but the ratios of
-// a row went on differing between repeats.
+// Exit status: 0 measured; 1 failed; 2 wrong use or a model that is not here;
+// 3 measured, but the ratios of a row went on differing between repeats.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -28,10 +29,14 @@ func main() {
 	for _, r := range peer.Rows {
 		names = append(names, r.Name)
 	}
-	rows := flag.String("rows", strings.Join(peer.Usual, ","), "rows to run, or all: "+strings.Join(names, ","))
+	names = append(names, peer.FootprintName)
+	root := filepath.Join("..", "..")
+	rows := flag.String("rows", "", "rows to run, all of them if empty: "+strings.Join(names, ","))
 	threads := flag.Int("threads", runtime.NumCPU(), "threads of both engines")
 	repeats := flag.Int("repeats", 5, "repeats of a row, at least 5")
-	out := flag.String("out", filepath.Join("..", "..", "bench", "results"), "folder for the result file")
+	out := flag.String("out", filepath.Join(root, "bench", "results"), "folder for the result file")
+	crayon := flag.String("crayon", filepath.Join(root, "bin", "crayon"), "the program, whose start is timed")
+	examples := flag.String("examples", filepath.Join(root, "examples"), "folder of example files, which are customised from")
 	child := flag.Bool("child", false, "be one of the engines (the command starts itself so)")
 	flag.Parse()
 	if *child {
@@ -39,13 +44,13 @@ func main() {
 		signal.Ignore(os.Interrupt)
 		exit(peer.Child(os.Stdin, os.Stdout))
 	}
-	picked := strings.Split(*rows, ",")
-	if *rows == "all" {
-		picked = slices.Clone(names)
+	var picked []string
+	if *rows != "" {
+		picked = strings.Split(*rows, ",")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	exit(run(ctx, *out, peer.Options{Rows: picked, Threads: *threads, Repeats: *repeats, Log: os.Stderr}))
+	exit(run(ctx, *out, peer.Options{Rows: picked, Threads: *threads, Repeats: *repeats, Crayon: *crayon, Examples: *examples, Log: os.Stderr}))
 }
 
 func exit(err error) {
@@ -75,12 +80,15 @@ func run(ctx context.Context, out string, o peer.Options) error {
 	if err != nil {
 		return err
 	}
-	p := report.Peaks
-	fmt.Printf("int8 peak %.0f GOP/s, prefill reaches %.2f of it; read peak %.1f GB/s, decode reaches %.2f of it\n", p.Int8GOPS, p.PrefillShare, p.ReadGBs, p.DecodeShare)
+	fmt.Print(report.Shares())
 	fmt.Println("written to", path)
 	fmt.Println(report.Line())
-	if !report.Steady() {
-		return &fault.Error{Op: "measure", Err: fmt.Errorf("a row's ratios spread by more than 10 %% in every set of repeats"), Hint: "run again when the machine is quieter", Exit: fault.ExitVerify}
+	if rows := report.Unsteady(); len(rows) > 0 {
+		all := errors.New("the ratios of a row spread by more than 10 % in every set of repeats")
+		for _, m := range rows {
+			all = errors.Join(all, fmt.Errorf("%v: %.3f", m, m.Ratios))
+		}
+		return &fault.Error{Op: "measure", Err: all, Hint: "run again when the machine is quieter", Exit: fault.ExitVerify}
 	}
 	return nil
 }
