@@ -78,3 +78,39 @@ func TestUpdate(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, stale)
 }
+
+// A race of few rows, however new, does not push out a whole one.
+func TestPeerTable(t *testing.T) {
+	root := t.TempDir()
+	text, err := peerTable(root, "")
+	require.NoError(t, err)
+	require.Contains(t, text, "make peer")
+	dir := filepath.Join(root, "bench", "results")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	write := func(name, date, rest string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(`{"date":"`+date+`","threads":2,"engines":["crayon (avx512)"],`+rest+`}`), 0o644))
+	}
+	rows := func(ratio string) string {
+		return `"rows":[{"name":"blend_cost","ratio":0.875,"cost":true,"unit":"tokens/s","crayon_tps":175,"peer_tps":200,"contender":{"engine":"crayon"}},
+			{"name":"prefill_best","ratio":` + ratio + `,"spread":0.05,"unit":"tokens/s","crayon_tps":1500,"peer_tps":1000,"contender":{"file":"q4_0"},"share":0.4}]`
+	}
+	write("peer-1.json", "2026-01-02T00:00:00Z", rows("1.25"))
+	write("peer-3.json", "2026-03-02T00:00:00Z", `"rows":[{"name":"score","ratio":9}]`)
+	text, err = peerTable(root, "")
+	require.NoError(t, err)
+	require.Contains(t, text, "| `prefill_best` prefill, llama.cpp's fastest file | 1.5 | 1.25 | 5.0 % | 1500 tokens/s | 1000 tokens/s (Q4_0 file) |\n| `blend_cost`")
+	require.Contains(t, text, "| at most 20 % | 12.5 % | 0.0 % | 175 tokens/s | 200 tokens/s (Crayon) |")
+	require.NotContains(t, text, "before")
+	require.NotContains(t, text, "resident")
+
+	write("peer-2.json", "2026-02-02T00:00:00Z", rows("1.75")+`,"footprint":{"memory":{"resident":150000000},"allowed":190000000,"tokens":512,"open_seconds":0.25}`)
+	text, err = peerTable(root, "")
+	require.NoError(t, err)
+	require.Contains(t, text, "(Q4_0 file) | 1.25 |")
+	require.Contains(t, text, "| resident memory after 512 tokens | at most 190 MB: weights 0, cache 0, and 80 | 150 MB |")
+	require.Contains(t, text, "| 0.250 s |")
+	require.Contains(t, text, "`bench/results/peer-2.json`, before that `peer-1.json`")
+	write("peer-4.json", "2026-04-02T00:00:00Z", `"rows":7`)
+	_, err = peerTable(root, "")
+	require.ErrorContains(t, err, "peer-4.json")
+}

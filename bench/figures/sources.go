@@ -28,6 +28,7 @@ var sources = map[string]func(root, arg string) (string, error){
 	"data":     dataTable,
 	"models":   modelTable,
 	"settings": settingTable,
+	"peer":     peerTable,
 }
 
 // result reads bench/results/NAME.json into v; here is false when it is not there.
