@@ -10,6 +10,8 @@ GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Ve
 DATA     ?= $(CRAYON_DATA)
 FUZZTIME ?= 10s
 TARGETS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+QEMU     := $(firstword $(foreach name,qemu-aarch64-static qemu-aarch64,$(shell command -v $(name))))
+ARM      := GOOS=linux GOARCH=arm64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 0
@@ -30,6 +32,19 @@ build: ## build bin/crayon, static
 .PHONY: test
 test: ## run all tests and sum them up
 	@$(GO) test -json ./... | $(GO) run ./test/summary
+
+.PHONY: arm
+arm: ## test the arm64 kernels, under qemu where the machine is not arm64
+ifeq ($(shell $(GO) env GOHOSTARCH),arm64)
+	$(GO) test -short ./internal/kernel
+	$(GO) test -short -skip RealModel ./internal/model
+else
+	@test -n "$(QEMU)" || { echo "make arm needs qemu-aarch64: apt-get install qemu-user-static (Debian, Ubuntu), dnf install qemu-user-static (Fedora)"; exit 2; }
+	$(ARM) KERNEL_TEST_BEST=neondot $(GO) test -short -exec '$(QEMU) -cpu max' ./internal/kernel
+	$(ARM) KERNEL_TEST_BEST=neon $(GO) test -short -exec '$(QEMU) -cpu cortex-a53' ./internal/kernel
+	$(ARM) $(GO) test -short -skip RealModel -exec '$(QEMU) -cpu max' ./internal/model
+	$(ARM) $(GO) test -short -skip RealModel -exec '$(QEMU) -cpu cortex-a53' ./internal/model
+endif
 
 .PHONY: race
 race: ## run the fast tests under the race detector (needs a C compiler)

@@ -41,6 +41,9 @@ func TestLevels(t *testing.T) {
 	if len(all) == 0 || all[0] != Plain || all[len(all)-1] != Best() || !slices.IsSorted(all) {
 		t.Errorf("levels %v, best %v", all, Best())
 	}
+	if want := os.Getenv("KERNEL_TEST_BEST"); want != "" && Best().String() != want {
+		t.Errorf("best level %v, want %s", Best(), want)
+	}
 	of := map[string][]Level{"amd64": {AVX2, AVXVNNI, AVX512}, "arm64": {NEON, NEONDot}}[runtime.GOARCH]
 	for _, l := range all[1:] {
 		if !slices.Contains(of, l) {

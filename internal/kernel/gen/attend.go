@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// Offsets in attendArgs (attend_amd64.go).
+// Offsets in attendArgs (attend_asm.go).
 const (
 	attendDst = 8 * iota
 	attendDstStep

@@ -30,6 +30,12 @@ func files() map[string]string {
 		"quantise_amd64.s": quantise(),
 		"peak_amd64.s":     peak(),
 		"vector_amd64.s":   vector(),
+		"attend_arm64.s":   neonAttend(),
+		"gemm_arm64.s":     neonGemm(),
+		"matmul_arm64.s":   neonMatmul(),
+		"quantise_arm64.s": neonQuantise(),
+		"peak_arm64.s":     neonPeak(),
+		"vector_arm64.s":   neonVector(),
 	}
 }
 
