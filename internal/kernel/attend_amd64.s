@@ -98,8 +98,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_512_1_1: AX is the attendArgs.
-TEXT sumValues_512_1_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_512_1: AX is the attendArgs.
+TEXT sumValuesWide_512_1<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -134,8 +134,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_512_1_2: AX is the attendArgs.
-TEXT sumValues_512_1_2<>(SB), NOSPLIT, $0-0
+// sumValues_512_1: AX is the attendArgs.
+TEXT sumValues_512_1<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -281,8 +281,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_512_2_1: AX is the attendArgs.
-TEXT sumValues_512_2_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_512_2: AX is the attendArgs.
+TEXT sumValuesWide_512_2<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -332,8 +332,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_512_2_2: AX is the attendArgs.
-TEXT sumValues_512_2_2<>(SB), NOSPLIT, $0-0
+// sumValues_512_2: AX is the attendArgs.
+TEXT sumValues_512_2<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -512,8 +512,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_512_3_1: AX is the attendArgs.
-TEXT sumValues_512_3_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_512_3: AX is the attendArgs.
+TEXT sumValuesWide_512_3<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -578,8 +578,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_512_3_2: AX is the attendArgs.
-TEXT sumValues_512_3_2<>(SB), NOSPLIT, $0-0
+// sumValues_512_3: AX is the attendArgs.
+TEXT sumValues_512_3<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -792,8 +792,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_512_4_1: AX is the attendArgs.
-TEXT sumValues_512_4_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_512_4: AX is the attendArgs.
+TEXT sumValuesWide_512_4<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -874,8 +874,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_512_4_2: AX is the attendArgs.
-TEXT sumValues_512_4_2<>(SB), NOSPLIT, $0-0
+// sumValues_512_4: AX is the attendArgs.
+TEXT sumValues_512_4<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -1150,8 +1150,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_512_6_1: AX is the attendArgs.
-TEXT sumValues_512_6_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_512_6: AX is the attendArgs.
+TEXT sumValuesWide_512_6<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -1263,8 +1263,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_512_6_2: AX is the attendArgs.
-TEXT sumValues_512_6_2<>(SB), NOSPLIT, $0-0
+// sumValues_512_6: AX is the attendArgs.
+TEXT sumValues_512_6<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -1443,8 +1443,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_2_1_1: AX is the attendArgs.
-TEXT sumValues_2_1_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_2_1: AX is the attendArgs.
+TEXT sumValuesWide_2_1<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -1495,8 +1495,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_2_1_2: AX is the attendArgs.
-TEXT sumValues_2_1_2<>(SB), NOSPLIT, $0-0
+// sumValues_2_1: AX is the attendArgs.
+TEXT sumValues_2_1<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -1619,8 +1619,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_2_2_1: AX is the attendArgs.
-TEXT sumValues_2_2_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_2_2: AX is the attendArgs.
+TEXT sumValuesWide_2_2<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -1670,8 +1670,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_2_2_2: AX is the attendArgs.
-TEXT sumValues_2_2_2<>(SB), NOSPLIT, $0-0
+// sumValues_2_2: AX is the attendArgs.
+TEXT sumValues_2_2<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	MOVQ 0(AX), DI
@@ -1772,8 +1772,8 @@ fewer1:
 	VZEROUPPER
 	RET
 
-// sumValues_2_4_1: AX is the attendArgs.
-TEXT sumValues_2_4_1<>(SB), NOSPLIT, $0-0
+// sumValuesWide_2_4: AX is the attendArgs.
+TEXT sumValuesWide_2_4<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -1828,8 +1828,8 @@ loop:
 	VZEROUPPER
 	RET
 
-// sumValues_2_4_2: AX is the attendArgs.
-TEXT sumValues_2_4_2<>(SB), NOSPLIT, $0-0
+// sumValues_2_4: AX is the attendArgs.
+TEXT sumValues_2_4<>(SB), NOSPLIT, $0-0
 	MOVQ 16(AX), R15
 	MOVQ 24(AX), R9
 	LEAQ (R9)(R9*2), R10
@@ -1885,29 +1885,29 @@ loop:
 	RET
 
 DATA attends<>+0(SB)/8, $scoreKeys_512_1<>(SB)
-DATA attends<>+8(SB)/8, $sumValues_512_1_1<>(SB)
-DATA attends<>+16(SB)/8, $sumValues_512_1_2<>(SB)
+DATA attends<>+8(SB)/8, $sumValuesWide_512_1<>(SB)
+DATA attends<>+16(SB)/8, $sumValues_512_1<>(SB)
 DATA attends<>+24(SB)/8, $scoreKeys_512_2<>(SB)
-DATA attends<>+32(SB)/8, $sumValues_512_2_1<>(SB)
-DATA attends<>+40(SB)/8, $sumValues_512_2_2<>(SB)
+DATA attends<>+32(SB)/8, $sumValuesWide_512_2<>(SB)
+DATA attends<>+40(SB)/8, $sumValues_512_2<>(SB)
 DATA attends<>+48(SB)/8, $scoreKeys_512_3<>(SB)
-DATA attends<>+56(SB)/8, $sumValues_512_3_1<>(SB)
-DATA attends<>+64(SB)/8, $sumValues_512_3_2<>(SB)
+DATA attends<>+56(SB)/8, $sumValuesWide_512_3<>(SB)
+DATA attends<>+64(SB)/8, $sumValues_512_3<>(SB)
 DATA attends<>+72(SB)/8, $scoreKeys_512_4<>(SB)
-DATA attends<>+80(SB)/8, $sumValues_512_4_1<>(SB)
-DATA attends<>+88(SB)/8, $sumValues_512_4_2<>(SB)
+DATA attends<>+80(SB)/8, $sumValuesWide_512_4<>(SB)
+DATA attends<>+88(SB)/8, $sumValues_512_4<>(SB)
 DATA attends<>+96(SB)/8, $scoreKeys_512_6<>(SB)
-DATA attends<>+104(SB)/8, $sumValues_512_6_1<>(SB)
-DATA attends<>+112(SB)/8, $sumValues_512_6_2<>(SB)
+DATA attends<>+104(SB)/8, $sumValuesWide_512_6<>(SB)
+DATA attends<>+112(SB)/8, $sumValues_512_6<>(SB)
 DATA attends<>+120(SB)/8, $scoreKeys_2_1<>(SB)
-DATA attends<>+128(SB)/8, $sumValues_2_1_1<>(SB)
-DATA attends<>+136(SB)/8, $sumValues_2_1_2<>(SB)
+DATA attends<>+128(SB)/8, $sumValuesWide_2_1<>(SB)
+DATA attends<>+136(SB)/8, $sumValues_2_1<>(SB)
 DATA attends<>+144(SB)/8, $scoreKeys_2_2<>(SB)
-DATA attends<>+152(SB)/8, $sumValues_2_2_1<>(SB)
-DATA attends<>+160(SB)/8, $sumValues_2_2_2<>(SB)
+DATA attends<>+152(SB)/8, $sumValuesWide_2_2<>(SB)
+DATA attends<>+160(SB)/8, $sumValues_2_2<>(SB)
 DATA attends<>+168(SB)/8, $scoreKeys_2_4<>(SB)
-DATA attends<>+176(SB)/8, $sumValues_2_4_1<>(SB)
-DATA attends<>+184(SB)/8, $sumValues_2_4_2<>(SB)
+DATA attends<>+176(SB)/8, $sumValuesWide_2_4<>(SB)
+DATA attends<>+184(SB)/8, $sumValues_2_4<>(SB)
 GLOBL attends<>(SB), RODATA, $192
 
 // func runAttend(kernel int, args *attendArgs)

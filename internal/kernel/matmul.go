@@ -100,74 +100,100 @@ var products = sync.Pool{New: func() any {
 	return m
 }}
 
-// share does the items lo..hi, counted share of rows by share of rows.
+// share does the items lo..hi, counted share of rows by share of rows: those
+// that are neighbours in one matrix together.
 func (m *product) share(lo, hi int) {
-	for i := lo; i < hi; i++ {
+	for i := lo; i < hi; {
 		item, row := i%m.items, i/m.items*m.rows
 		j := len(m.first) - 1
 		for m.first[j] > item {
 			j--
 		}
+		end := m.items
+		if j+1 < len(m.first) {
+			end = m.first[j+1]
+		}
+		n := min(end-item, hi-i)
 		panel := (item - m.first[j]) * m.width
-		m.panels(&m.jobs[j], panel, min(m.width, m.jobs[j].W.panels-panel), row, min(row+m.rows, m.acts.n))
+		m.panels(&m.jobs[j], panel, min(panel+n*m.width, m.jobs[j].W.panels), row, min(row+m.rows, m.acts.n))
+		i += n
 	}
 }
 
-// panels computes some adjacent panels of one job for the rows lo..hi.
-func (m *product) panels(j *Job, panel, count, lo, hi int) {
-	for r := lo; r < hi; {
-		left := hi - r
-		if count == tilePanels && left >= tileRows {
-			m.tile(j, panel, tilePanels, r, tileRows)
-			r += tileRows
-			continue
+// panels computes the panels from..to of one job for the rows lo..hi.
+func (m *product) panels(j *Job, from, to, lo, hi int) {
+	whole := (hi - lo) / tileRows * tileRows
+	for p := from; p < to && whole > 0 && m.width == tilePanels; p += tilePanels {
+		if p+1 < to {
+			m.tile(j, p, p+2, lo, whole)
+			m.rest(j, p, p+2, lo+whole, hi)
+		} else {
+			m.rest(j, p, to, lo, hi)
 		}
+	}
+	if whole == 0 || m.width == 1 {
+		m.rest(j, from, to, lo, hi)
+	}
+}
+
+// rest computes the panels from..to for rows that are no large tile.
+func (m *product) rest(j *Job, from, to, lo, hi int) {
+	for r := lo; r < hi; {
 		rows := 1
-		if left >= 4 {
+		if hi-r >= 4 {
 			rows = 4
-		} else if left >= 2 {
+		} else if hi-r >= 2 {
 			rows = 2
 		}
-		for p := range count {
-			m.tile(j, panel+p, 1, r, rows)
-		}
+		m.tile(j, from, to, r, rows)
 		r += rows
 	}
 }
 
-// tile computes one tile; what would lie outside the destination goes through
-// a buffer.
-func (m *product) tile(j *Job, panel, panels, row, rows int) {
-	w := j.W
-	col := panel * lanes
-	width := w.rows - col
-	if width >= panels*lanes {
-		dst := j.Dst[row*j.Stride+col:]
-		tile(w, panel, panels, m.acts, row, rows, dst, j.Stride, j.Add)
-		if j.Low != nil {
-			tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, dst, j.Stride, true)
-		}
+// tile computes tiles of some panels and rows: the last panel, if a part of it
+// would lie outside the destination, by way of a buffer.
+func (m *product) tile(j *Job, from, to, row, rows int) {
+	inside := min(to, j.W.rows/lanes)
+	if rows >= tileRows && inside < to {
+		inside = from // a large tile is of two panels
+	}
+	if inside > from {
+		m.both(j, from, inside-from, row, rows, j.Dst[row*j.Stride+from*lanes:], j.Stride, j.Add)
+	}
+	if inside == to {
 		return
 	}
 	var buf [tileRows * tilePanels * lanes]float32
-	stride := panels * lanes
-	tile(w, panel, panels, m.acts, row, rows, buf[:], stride, false)
-	if j.Low != nil {
-		tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, buf[:], stride, true)
-	}
-	for r := range rows {
-		dst := j.Dst[(row+r)*j.Stride+col:][:width]
-		if j.Add {
-			Add(dst, buf[r*stride:][:width])
-		} else {
-			copy(dst, buf[r*stride:][:width])
+	stride := (to - inside) * lanes
+	width := j.W.rows - inside*lanes
+	for lo := row; lo < row+rows; lo += tileRows {
+		n := min(tileRows, row+rows-lo)
+		m.both(j, inside, to-inside, lo, n, buf[:], stride, false)
+		for r := range n {
+			dst := j.Dst[(lo+r)*j.Stride+inside*lanes:][:width]
+			if j.Add {
+				Add(dst, buf[r*stride:][:width])
+			} else {
+				copy(dst, buf[r*stride:][:width])
+			}
 		}
+	}
+}
+
+// both is the job's product and its low-rank part.
+func (m *product) both(j *Job, panel, panels, row, rows int, c []float32, stride int, sum bool) {
+	tile(j.W, panel, panels, m.acts, row, rows, c, stride, sum)
+	if j.Low != nil {
+		tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, c, stride, true)
 	}
 }
 
 // plainTile computes panels x 16 outputs for some rows of activations:
 // c[r*stride+l] = or += the product of row and lane, block after block.
 func plainTile(w *Matrix, panel, panels int, a *Acts, row, rows int, c []float32, stride int, sum bool) {
+	for ; rows > tileRows; rows, row, c = rows-tileRows, row+tileRows, c[tileRows*stride:] {
+		plainTile(w, panel, panels, a, row, tileRows, c, stride, sum)
+	}
 	for l := range panels * lanes {
 		var y [tileRows]float32
 		if w.form == formFloat {

@@ -4,6 +4,7 @@
 
 // f32_512_1x1: AX is the tileArgs.
 TEXT f32_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -26,11 +27,26 @@ step:
 	VADDPS 0(SI), Z8, Z8
 store:
 	VMOVUPS Z8, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_512_1x1: AX is the tileArgs.
 TEXT q4shift_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -87,11 +103,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_512_1x1: AX is the tileArgs.
 TEXT q4half_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -149,11 +180,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_512_1x1: AX is the tileArgs.
 TEXT q4full_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -211,11 +257,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_512_1x1: AX is the tileArgs.
 TEXT q8shift_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -263,11 +324,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_512_1x1: AX is the tileArgs.
 TEXT q8half_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -316,11 +392,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_512_1x1: AX is the tileArgs.
 TEXT q8full_512_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -369,11 +460,26 @@ block:
 	VADDPS 0(SI), Z20, Z20
 store:
 	VMOVUPS Z20, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_512_2x1: AX is the tileArgs.
 TEXT f32_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -402,11 +508,26 @@ store:
 	VMOVUPS Z8, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z9, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_512_2x1: AX is the tileArgs.
 TEXT q4shift_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -482,11 +603,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_512_2x1: AX is the tileArgs.
 TEXT q4half_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -563,11 +699,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_512_2x1: AX is the tileArgs.
 TEXT q4full_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -644,11 +795,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_512_2x1: AX is the tileArgs.
 TEXT q8shift_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -715,11 +881,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_512_2x1: AX is the tileArgs.
 TEXT q8half_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -787,11 +968,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_512_2x1: AX is the tileArgs.
 TEXT q8full_512_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -859,11 +1055,26 @@ store:
 	VMOVUPS Z20, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z21, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_512_4x1: AX is the tileArgs.
 TEXT f32_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -905,11 +1116,26 @@ store:
 	VMOVUPS Z10, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z11, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_512_4x1: AX is the tileArgs.
 TEXT q4shift_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1025,11 +1251,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_512_4x1: AX is the tileArgs.
 TEXT q4half_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1146,11 +1387,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_512_4x1: AX is the tileArgs.
 TEXT q4full_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1267,11 +1523,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_512_4x1: AX is the tileArgs.
 TEXT q8shift_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1378,11 +1649,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_512_4x1: AX is the tileArgs.
 TEXT q8half_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1490,11 +1776,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_512_4x1: AX is the tileArgs.
 TEXT q8full_512_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -1602,11 +1903,26 @@ store:
 	VMOVUPS Z22, 0(DX)
 	ADDQ BX, DX
 	VMOVUPS Z23, 0(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_512_6x2: AX is the tileArgs.
 TEXT f32_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -1695,11 +2011,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z18, 0(DX)
 	VMOVUPS Z19, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_512_6x2: AX is the tileArgs.
 TEXT q4shift_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -2014,11 +2349,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_512_6x2: AX is the tileArgs.
 TEXT q4half_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -2341,11 +2695,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_512_6x2: AX is the tileArgs.
 TEXT q4full_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -2668,11 +3041,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_512_6x2: AX is the tileArgs.
 TEXT q8shift_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -2970,11 +3362,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_512_6x2: AX is the tileArgs.
 TEXT q8half_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -3280,11 +3691,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_512_6x2: AX is the tileArgs.
 TEXT q8full_512_6x2<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 8(AX), DI
@@ -3590,11 +4020,30 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Z30, 0(DX)
 	VMOVUPS Z31, 64(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 120(AX), CX
+	ADDQ CX, 8(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 24(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_2_1x1: AX is the tileArgs.
 TEXT q4shift_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -3712,11 +4161,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_2_1x1: AX is the tileArgs.
 TEXT q4half_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -3835,11 +4299,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_2_1x1: AX is the tileArgs.
 TEXT q4full_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -3958,11 +4437,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_2_1x1: AX is the tileArgs.
 TEXT q8shift_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4114,11 +4608,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_2_1x1: AX is the tileArgs.
 TEXT q8half_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4272,11 +4781,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_2_1x1: AX is the tileArgs.
 TEXT q8full_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4430,11 +4954,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_2_2x1: AX is the tileArgs.
 TEXT q4shift_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4615,11 +5154,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_2_2x1: AX is the tileArgs.
 TEXT q4half_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4800,11 +5354,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_2_2x1: AX is the tileArgs.
 TEXT q4full_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -4985,11 +5554,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_2_2x1: AX is the tileArgs.
 TEXT q8shift_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -5237,11 +5821,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_2_2x1: AX is the tileArgs.
 TEXT q8half_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -5491,11 +6090,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_2_2x1: AX is the tileArgs.
 TEXT q8full_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -5745,11 +6359,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_2_4x1: AX is the tileArgs.
 TEXT q4shift_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -6069,11 +6698,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_2_4x1: AX is the tileArgs.
 TEXT q4half_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -6391,11 +7035,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_2_4x1: AX is the tileArgs.
 TEXT q4full_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -6713,11 +7372,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_2_4x1: AX is the tileArgs.
 TEXT q8shift_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -7170,11 +7844,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_2_4x1: AX is the tileArgs.
 TEXT q8half_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -7629,11 +8318,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_2_4x1: AX is the tileArgs.
 TEXT q8full_2_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8088,11 +8792,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_2_1x1: AX is the tileArgs.
 TEXT f32_2_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8121,11 +8840,26 @@ step:
 store:
 	VMOVUPS Y4, 0(DX)
 	VMOVUPS Y5, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_vnni_1x1: AX is the tileArgs.
 TEXT q4shift_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8222,11 +8956,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_vnni_1x1: AX is the tileArgs.
 TEXT q4half_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8327,11 +9076,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_vnni_1x1: AX is the tileArgs.
 TEXT q4full_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8432,11 +9196,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_vnni_1x1: AX is the tileArgs.
 TEXT q8shift_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8516,11 +9295,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_vnni_1x1: AX is the tileArgs.
 TEXT q8half_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8604,11 +9398,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_vnni_1x1: AX is the tileArgs.
 TEXT q8full_vnni_1x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8692,11 +9501,26 @@ block:
 store:
 	VMOVUPS Y12, 0(DX)
 	VMOVUPS Y13, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_2_2x1: AX is the tileArgs.
 TEXT f32_2_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8736,11 +9560,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y6, 0(DX)
 	VMOVUPS Y7, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_vnni_2x1: AX is the tileArgs.
 TEXT q4shift_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -8879,11 +9718,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_vnni_2x1: AX is the tileArgs.
 TEXT q4half_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9028,11 +9882,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_vnni_2x1: AX is the tileArgs.
 TEXT q4full_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9177,11 +10046,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_vnni_2x1: AX is the tileArgs.
 TEXT q8shift_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9303,11 +10187,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_vnni_2x1: AX is the tileArgs.
 TEXT q8half_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9435,11 +10334,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_vnni_2x1: AX is the tileArgs.
 TEXT q8full_vnni_2x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9567,11 +10481,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_2_4x1: AX is the tileArgs.
 TEXT f32_2_4x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9634,11 +10563,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y10, 0(DX)
 	VMOVUPS Y11, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_vnni_4x1: AX is the tileArgs.
 TEXT q4shift_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -9874,11 +10818,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_vnni_4x1: AX is the tileArgs.
 TEXT q4half_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -10124,11 +11083,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_vnni_4x1: AX is the tileArgs.
 TEXT q4full_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -10374,11 +11348,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_vnni_4x1: AX is the tileArgs.
 TEXT q8shift_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -10597,11 +11586,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_vnni_4x1: AX is the tileArgs.
 TEXT q8half_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -10830,11 +11834,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_vnni_4x1: AX is the tileArgs.
 TEXT q8full_vnni_4x1<>(SB), NOSPLIT, $280-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -11063,11 +12082,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // f32_2_6x1: AX is the tileArgs.
 TEXT f32_2_6x1<>(SB), NOSPLIT, $0-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -11153,11 +12187,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4shift_vnni_6x1: AX is the tileArgs.
 TEXT q4shift_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -11483,11 +12532,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4half_vnni_6x1: AX is the tileArgs.
 TEXT q4half_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -11827,11 +12891,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q4full_vnni_6x1: AX is the tileArgs.
 TEXT q4full_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -12171,11 +13250,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8shift_vnni_6x1: AX is the tileArgs.
 TEXT q8shift_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -12484,11 +13578,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8half_vnni_6x1: AX is the tileArgs.
 TEXT q8half_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -12811,11 +13920,26 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 
 // q8full_vnni_6x1: AX is the tileArgs.
 TEXT q8full_vnni_6x1<>(SB), NOSPLIT, $408-0
+tile:
 	MOVQ 0(AX), SI
 	MOVQ 16(AX), R8
 	MOVQ 80(AX), CX
@@ -13138,6 +14262,20 @@ store:
 	ADDQ BX, DX
 	VMOVUPS Y14, 0(DX)
 	VMOVUPS Y15, 32(DX)
+	DECQ 112(AX)
+	JZ done
+	MOVQ 120(AX), CX
+	ADDQ CX, 0(AX)
+	MOVQ 128(AX), CX
+	ADDQ CX, 16(AX)
+	MOVQ 136(AX), CX
+	ADDQ CX, 32(AX)
+	MOVQ 144(AX), CX
+	ADDQ CX, 48(AX)
+	MOVQ 152(AX), CX
+	ADDQ CX, 64(AX)
+	JMP tile
+done:
 	VZEROUPPER
 	RET
 

@@ -17,6 +17,13 @@ const (
 	argSteps
 	argShift
 	argAdd
+	_
+	argTiles
+	argWNext
+	argSNext
+	argXNext
+	argMetaNext
+	argCNext
 )
 
 // Scalings of matrix.go, and what they take: bytes of the scales of a block,
@@ -237,6 +244,7 @@ func loadScale(a *asm, v vec, scaling int, reg string, off int, dst string) {
 }
 
 func prologue(a *asm, s shape) {
+	a.label("tile")
 	for p := range s.panels {
 		a.op("MOVQ %d(AX), %s", argW0+8*p, wRegs[p])
 		a.op("MOVQ %d(AX), %s", argS0+8*p, sRegs[p])
@@ -281,6 +289,22 @@ func epilogue(a *asm, v vec, s shape, fsum func(r, p int) string) {
 			a.op("ADDQ BX, DX")
 		}
 	}
+	// The next tile of a run: other rows, or other panels.
+	a.op("DECQ %d(AX)", argTiles)
+	a.op("JZ done")
+	advance := func(pointer, step int) {
+		a.op("MOVQ %d(AX), CX", step)
+		a.op("ADDQ CX, %d(AX)", pointer)
+	}
+	for p := range s.panels {
+		advance(argW0+8*p, argWNext)
+		advance(argS0+8*p, argSNext)
+	}
+	advance(argX, argXNext)
+	advance(argMeta, argMetaNext)
+	advance(argC, argCNext)
+	a.op("JMP tile")
+	a.label("done")
 	a.ret()
 }
 
