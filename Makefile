@@ -18,7 +18,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: quickstart
 quickstart: build ## build, pull the model, and see it work: the scoreboard on three example files
@@ -84,6 +84,10 @@ bench: build ## measure customisation on the data in DATA, into bench/results
 	@test -n "$(DATA)" || { echo "make bench DATA=folder of question-answer data"; exit 2; }
 	mkdir -p bench/results
 	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.svg $(ARGS)
+
+.PHONY: bench-gate
+bench-gate: ## compare allocations, products, tokens, dials with bench/baseline.json; ARGS=-accept takes the new ones
+	$(GO) build -o bin/gate ./test/gate && bin/gate $(ARGS)
 
 .PHONY: dist
 dist: ## make archives for six targets, with checksums, into dist
