@@ -75,6 +75,11 @@ static: build ## check that the Linux binary needs no library and no loader
 oracle: ## compare with the float32 reference and with llama.cpp; fails when further off than allowed
 	cd test/llamacpp && $(GO) run ./cmd/oracle
 
+.PHONY: perplexity
+perplexity: ## compare the perplexity on the data in DATA with the float32 reference's, into bench/results
+	@test -n "$(DATA)" || { echo "make perplexity DATA=folder of question-answer data"; exit 2; }
+	$(GO) build -o bin/oracle ./test/oracle && bin/oracle -perplexity -data "$(DATA)" $(ARGS)
+
 .PHONY: peer
 peer: build ## race llama.cpp on the same file and threads, into bench/results (ARGS="-rows ...")
 	cd test/llamacpp && $(GO) build -o ../../bin/peer ./cmd/peer && ../../bin/peer $(ARGS)

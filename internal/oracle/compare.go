@@ -31,21 +31,40 @@ type Figures struct {
 
 // Compare runs both engines over the texts and compares every position.
 func Compare(ctx context.Context, reference, other Engine, texts [][]int32) (Figures, error) {
-	var sum sums
+	all, err := compareAll(ctx, reference, []Engine{other}, texts, nil)
+	if err != nil {
+		return Figures{}, err
+	}
+	return all[0], nil
+}
+
+// compareAll is Compare for several engines, with the reference run once.
+// progress hears of each text done; it may be nil.
+func compareAll(ctx context.Context, reference Engine, others []Engine, texts [][]int32, progress func(done int)) ([]Figures, error) {
+	sum := make([]sums, len(others))
 	for i, tokens := range texts {
 		want, err := rows(ctx, reference, tokens)
 		if err != nil {
-			return Figures{}, &fault.Error{Op: "run the reference", Path: fmt.Sprintf("text %d", i), Err: err}
+			return nil, &fault.Error{Op: "run the reference", Path: fmt.Sprintf("text %d", i), Err: err}
 		}
-		got, err := rows(ctx, other, tokens)
-		if err != nil {
-			return Figures{}, &fault.Error{Op: "run the engine under test", Path: fmt.Sprintf("text %d", i), Err: err}
+		for j, other := range others {
+			got, err := rows(ctx, other, tokens)
+			if err != nil {
+				return nil, &fault.Error{Op: "run the engine under test", Path: fmt.Sprintf("text %d", i), Err: err}
+			}
+			if err := sum[j].add(tokens, want, got); err != nil {
+				return nil, &fault.Error{Op: "compare", Path: fmt.Sprintf("text %d", i), Err: err, Exit: fault.ExitVerify}
+			}
 		}
-		if err := sum.add(tokens, want, got); err != nil {
-			return Figures{}, &fault.Error{Op: "compare", Path: fmt.Sprintf("text %d", i), Err: err, Exit: fault.ExitVerify}
+		if progress != nil {
+			progress(i + 1)
 		}
 	}
-	return sum.figures(), nil
+	all := make([]Figures, len(others))
+	for j := range sum {
+		all[j] = sum[j].figures()
+	}
+	return all, nil
 }
 
 func rows(ctx context.Context, e Engine, tokens []int32) ([][]float32, error) {

@@ -15,21 +15,7 @@ func (s *subject) sizes(context.Context) error {
 	m := s.device.Model
 	s.add("resident.model", "bytes of the packed weights", int64(m.Bytes()), exact)
 	s.add("resident.side", "bytes of the pool's packed adapters", int64(s.device.SideBytes()), exact)
-	// From the difference of two caches, so that what every cache has, and the
-	// allocator's rounding, are out of it.
-	var caches [2]usage
-	for i := range caches {
-		u, err := least(func(_ int, begin func()) error {
-			begin()
-			m.NewCache((i + 1) * promptTokens)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		caches[i] = u
-	}
-	s.add("resident.kv", "bytes of the key-value cache a position", (caches[1].bytes-caches[0].bytes)/promptTokens, exact)
+	s.add("resident.kv", "bytes of the key-value cache a position", int64(m.NewCache(promptTokens).Bytes()/promptTokens), exact)
 	return nil
 }
 
