@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"crayon/internal/device"
 	"crayon/internal/fault"
@@ -17,8 +16,8 @@ const decodeTokens = 64
 func (s *subject) decode(ctx context.Context) error {
 	for _, under := range s.ways() {
 		made := 0
-		u, err := least(func(run int, begin func()) error {
-			prompt, err := s.device.Form.Prompt(question(run))
+		u, err := least(func(_ int, begin func()) error {
+			prompt, err := s.device.Form.Prompt(s.question())
 			if err != nil {
 				return err
 			}
@@ -49,9 +48,9 @@ func (s *subject) decode(ctx context.Context) error {
 
 // score counts the heap's use by choosing one of four answers.
 func (s *subject) score(ctx context.Context) error {
-	u, err := least(func(run int, begin func()) error {
+	u, err := least(func(_ int, begin func()) error {
 		begin()
-		return s.choose(ctx, run)
+		return s.choose(ctx)
 	})
 	s.addUsage("score", "of a question with 4 choices", u, 1)
 	return err
@@ -60,20 +59,16 @@ func (s *subject) score(ctx context.Context) error {
 // scoreTokens counts the tokens that choosing computes.
 func (s *subject) scoreTokens(ctx context.Context) error {
 	before := s.device.Model.Computed()
-	err := s.choose(ctx, -1)
+	err := s.choose(ctx)
 	s.add("score.tokens", "tokens computed for a question with 4 choices", s.device.Model.Computed()-before, exact)
 	return err
 }
 
-func (s *subject) choose(ctx context.Context, run int) error {
-	prompt, err := s.device.Form.Prompt(task.Text(question(run), "", answers))
+func (s *subject) choose(ctx context.Context) error {
+	prompt, err := s.device.Form.Prompt(task.Text(s.question(), "", answers))
 	if err != nil {
 		return err
 	}
 	_, err = s.device.Choose(ctx, device.Question{Prompt: prompt, Choices: answers, Row: s.row()})
 	return err
 }
-
-// question is a question of one length, another for another run, so that
-// nothing is remembered of it.
-func question(run int) string { return fmt.Sprintf("%03d: %s", run, rows[0].question) }

@@ -60,8 +60,8 @@ func (s *subject) chat(ctx context.Context) error {
 		{"chat.blend", "of a chat request of 16 tokens to a customisation", "tiny+mine", false},
 		{"chat.stream", "of a streamed chat request of 16 tokens", "tiny", true},
 	} {
-		u, err := least(func(run int, begin func()) error {
-			r := request{Model: way.model, Stream: way.stream, MaxTokens: chatTokens, Messages: []turn{{"user", question(run)}}}
+		u, err := least(func(_ int, begin func()) error {
+			r := request{Model: way.model, Stream: way.stream, MaxTokens: chatTokens, Messages: []turn{{"user", s.question()}}}
 			return r.send(ctx, handler, begin)
 		})
 		if err != nil {

@@ -72,7 +72,7 @@ func (s *subject) session(ctx context.Context, files tinyFiles, localOnly bool, 
 	}
 	session := c.Session(custom)
 	for _, side := range sides {
-		if _, err := session.Ask(ctx, crayon.Question{Text: question(0), Side: side, MaxTokens: 4}, crayon.Silent); err != nil {
+		if _, err := session.Ask(ctx, crayon.Question{Text: s.question(), Side: side, MaxTokens: 4}, crayon.Silent); err != nil {
 			return out, err
 		}
 	}

@@ -56,7 +56,7 @@ func countTiny(ctx context.Context, dir string) ([]Count, error) {
 		return nil, err
 	}
 	s := &subject{name: tinySubject}
-	if s.device, err = device.Open(ctx, files.model, p, device.Options{Threads: 1}); err != nil {
+	if s.device, err = device.Open(ctx, files.model, p, device.Options{Threads: 1, PrefixCache: prefixCache}); err != nil {
 		return nil, err
 	}
 	defer s.device.Close()
@@ -85,7 +85,7 @@ func countReal(ctx context.Context) ([]Count, error) {
 		return nil, err
 	}
 	s := &subject{name: realSubject}
-	if s.device, err = device.Open(ctx, path, p, device.Options{}); err != nil {
+	if s.device, err = device.Open(ctx, path, p, device.Options{PrefixCache: prefixCache}); err != nil {
 		return nil, err
 	}
 	defer s.device.Close()
@@ -97,11 +97,23 @@ func countReal(ctx context.Context) ([]Count, error) {
 	return s.counts, nil
 }
 
+// prefixCache is the memory for prefixes in bytes: what the library takes when
+// nothing is set.
+const prefixCache = 64 << 20
+
 // subject is a model with its pool, and the counts of it so far.
 type subject struct {
 	name   string
 	device *device.Device
 	counts []Count
+	asked  int
+}
+
+// question is a question of one length and different from all before, so that
+// nothing of it is known.
+func (s *subject) question() string {
+	s.asked++
+	return fmt.Sprintf("%04d: %s", s.asked, rows[0].question)
 }
 
 // add notes a count; figure is its name within the subject.
