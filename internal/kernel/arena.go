@@ -72,3 +72,11 @@ func aligned[T byte | int8 | uint16 | float32](n int) []T {
 	}
 	return s[skip : skip+n : skip+n]
 }
+
+// Floats makes a slice of n zeros on the heap, in large pages where it is big
+// and the system has them: for what products go through again and again.
+func Floats(n int) []float32 {
+	x := make([]float32, n)
+	preferLarge(x)
+	return x
+}

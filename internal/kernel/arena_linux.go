@@ -23,3 +23,13 @@ func reserve(n int) (chunk []byte, release func()) {
 	_ = unix.Madvise(chunk, unix.MADV_HUGEPAGE) // without them it is only slower
 	return chunk, func() { _ = unix.Munmap(m) }
 }
+
+// preferLarge asks for large pages where x fills them. Where its memory is in
+// use already they come later or not at all.
+func preferLarge(x []float32) {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(x)))
+	skip := int(-at & (largePage - 1))
+	if n := (4*len(x) - skip) &^ (largePage - 1); n > 0 {
+		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Pointer(&x[skip/4])), n), unix.MADV_HUGEPAGE)
+	}
+}

@@ -47,7 +47,7 @@ func NewPass(l *Linears, t *kernel.Team, keep bool) *Pass {
 // Grow returns x with n values, reallocated only when it is too small.
 func Grow(x []float32, n int) []float32 {
 	if cap(x) < n {
-		return make([]float32, n)
+		return kernel.Floats(n)
 	}
 	return x[:n]
 }

@@ -11,6 +11,7 @@ import (
 	"crayon/internal/arch"
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
+	"crayon/internal/kernel"
 )
 
 // Weights are a model's values in float32, every matrix row-major (out x in).
@@ -33,18 +34,24 @@ type Layer struct {
 
 // New allocates zero weights for the shape c, norms at one.
 func New(c arch.Config) *Weights {
-	w := &Weights{Config: c, Embed: make([]float32, c.Vocab*c.Dim), OutNorm: ones(c.Dim), Layers: make([]Layer, c.Layers)}
+	w := &Weights{Config: c, Embed: kernel.Floats(c.Vocab * c.Dim), OutNorm: ones(c.Dim), Layers: make([]Layer, c.Layers)}
 	w.Head = w.Embed
 	if !c.Tied {
-		w.Head = make([]float32, c.Vocab*c.Dim)
+		w.Head = kernel.Floats(c.Vocab * c.Dim)
 	}
+	layer := 0
+	for k := range arch.Kinds {
+		out, in := c.Shape(k)
+		layer += out * in
+	}
+	all := kernel.Floats(c.Layers * layer)
 	for i := range w.Layers {
 		l := &w.Layers[i]
 		l.AttnNorm, l.FFNNorm = ones(c.Dim), ones(c.Dim)
-		l.qkv = cut(c, &l.W, arch.Q, arch.V)
-		cut(c, &l.W, arch.O, arch.O)
-		l.gateUp = cut(c, &l.W, arch.Gate, arch.Up)
-		cut(c, &l.W, arch.Down, arch.Down)
+		l.qkv = cut(c, &all, &l.W, arch.Q, arch.V)
+		cut(c, &all, &l.W, arch.O, arch.O)
+		l.gateUp = cut(c, &all, &l.W, arch.Gate, arch.Up)
+		cut(c, &all, &l.W, arch.Down, arch.Down)
 		if c.QKVBias {
 			for k := arch.Q; k <= arch.V; k++ {
 				out, _ := c.Shape(k)
@@ -55,20 +62,18 @@ func New(c arch.Config) *Weights {
 	return w
 }
 
-// cut allocates the kinds from first to last as one block and hands each its part.
-func cut(c arch.Config, w *[arch.Kinds][]float32, first, last arch.Kind) []float32 {
-	n := 0
+// cut takes the kinds from first to last as one block from all and hands each
+// its part.
+func cut(c arch.Config, all *[]float32, w *[arch.Kinds][]float32, first, last arch.Kind) []float32 {
+	at := 0
 	for k := first; k <= last; k++ {
 		out, in := c.Shape(k)
-		n += out * in
-	}
-	all := make([]float32, n)
-	for k, at := first, 0; k <= last; k++ {
-		out, in := c.Shape(k)
-		w[k] = all[at : at+out*in : at+out*in]
+		w[k] = (*all)[at : at+out*in : at+out*in]
 		at += out * in
 	}
-	return all
+	block := (*all)[:at:at]
+	*all = (*all)[at:]
+	return block
 }
 
 func ones(n int) []float32 {

@@ -3,6 +3,8 @@ package train
 import (
 	"math"
 	"sync"
+
+	"crayon/internal/kernel"
 )
 
 // Constants of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), without
@@ -87,4 +89,4 @@ func (m moments) update(workers, t int, rate, norm float64, values, grad []float
 	})
 }
 
-func newMoments(n int) moments { return moments{make([]float32, n), make([]float32, n)} }
+func newMoments(n int) moments { return moments{kernel.Floats(n), kernel.Floats(n)} }

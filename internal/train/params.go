@@ -7,6 +7,7 @@ import (
 
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
+	"crayon/internal/kernel"
 )
 
 // Params are the trained values: for every slot, the As of the shared adapter
@@ -24,7 +25,7 @@ type Params struct {
 // training starts at the bare model.
 func NewParams(a arch.Config, c Config) *Params {
 	p := &Params{Arch: a, Adapters: c.Adapters, Rank: c.Rank, SharedRank: c.SharedRank, Scale: c.Scale}
-	p.Values = make([]float32, a.RankParams()*p.Stacked())
+	p.Values = kernel.Floats(a.RankParams() * p.Stacked())
 	for slot := range arch.Slot(a.Slots()) {
 		_, in := a.Shape(slot.Kind())
 		rng := rand.New(rand.NewPCG(c.Seed, uint64(slot)))

@@ -31,7 +31,7 @@ const spareBuffers = 2
 
 func newCrew(c Config, p *Params, l *reference.Linears) *crew {
 	size := len(p.Values)
-	w := &crew{total: make([]float32, size), free: make(chan []float32, c.Workers+spareBuffers)}
+	w := &crew{total: kernel.Floats(size), free: make(chan []float32, c.Workers+spareBuffers)}
 	for range c.Workers {
 		w.workers = append(w.workers, newWorker(c, p, l))
 	}
@@ -76,7 +76,7 @@ func (w *crew) run(ctx context.Context, s step, tasks []task) (tally, error) {
 					return
 				}
 				if grad == nil {
-					grad = make([]float32, len(w.total))
+					grad = kernel.Floats(len(w.total))
 				}
 				batch := make([]task, len(s.micro[i]))
 				for j, t := range s.micro[i] {
