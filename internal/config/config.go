@@ -274,7 +274,7 @@ func flagLayer(flags map[string]string) (layer, error) {
 
 // otherVariable says whether tests or the benchmark read the variable.
 func otherVariable(name string) bool {
-	return strings.HasPrefix(name, "CRAYON_TEST_") || name == "CRAYON_DATA"
+	return strings.HasPrefix(name, "CRAYON_TEST_") || name == "CRAYON_DATA" || name == "CRAYON_LLAMACPP"
 }
 
 func envLayer(environ []string) (layer, error) {

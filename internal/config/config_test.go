@@ -39,7 +39,7 @@ func from(s *Settings, key string) string {
 
 func TestDefaults(t *testing.T) {
 	work, home := place(t, "", "")
-	s, err := Load(Options{WorkDir: work, Environ: []string{"CRAYON_HOME=" + home, "PATH=/bin", "CRAYON_TEST_MODEL=x", "CRAYON_DATA=y", "CRAYON_POOL="}})
+	s, err := Load(Options{WorkDir: work, Environ: []string{"CRAYON_HOME=" + home, "PATH=/bin", "CRAYON_TEST_MODEL=x", "CRAYON_DATA=y", "CRAYON_LLAMACPP=z", "CRAYON_POOL="}})
 	require.NoError(t, err)
 	require.Equal(t, "smollm2-135m", s.Model)
 	require.Equal(t, []string{"hf", "pypi"}, s.Sources)

@@ -145,6 +145,7 @@ func (m *Model) load() error {
 				}
 			}
 		}
+		m.file.Forget() // the packed weights take its place, layer by layer
 	}
 	head := m.embed
 	if !c.Tied {
@@ -152,7 +153,7 @@ func (m *Model) load() error {
 	}
 	m.head, err = pack(m.arena, m.team, head)
 	m.arena.Trim()
-	m.file.Forget() // the packed weights take its place; of the file, single rows are read
+	m.file.Forget() // of the file, single rows are read from now on
 	return err
 }
 
