@@ -116,19 +116,6 @@ func (w *Matrix) steps() (quants, scales int) {
 	return w.panelBytes(), 2 * w.blocks * w.scaleLanes()
 }
 
-// pointers returns where the quants and the scales of a panel begin.
-func (w *Matrix) pointers(panel int) (quants, scales unsafe.Pointer) {
-	if w.form == formFloat {
-		return unsafe.Pointer(&w.floats[panel*w.cols*lanes]), nil
-	}
-	quants = unsafe.Pointer(&w.quants[panel*w.panelBytes()])
-	at := panel * w.blocks * w.scaleLanes()
-	if w.scaling == scaleFull {
-		return quants, unsafe.Pointer(&w.full[at])
-	}
-	return quants, unsafe.Pointer(&w.half[at])
-}
-
 // quantiseRow makes the int8 form of a row, whose length is a multiple of 32.
 func quantiseRow(q []int8, meta, x []float32) {
 	switch l := Current(); {
