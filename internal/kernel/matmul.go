@@ -6,20 +6,13 @@ import (
 )
 
 // Job is one product of a MatMul: Dst = acts * W^T, or Dst += it with Add; and
-// with Low, a second product is added to it while the first is still in cache.
+// with Low, a low-rank product is added to it.
 type Job struct {
 	W      *Matrix
 	Dst    []float32 // n x Stride, the first W.Rows() of each row written
 	Stride int
 	Add    bool
 	Low    *Low
-}
-
-// Low is the low-rank part of a Job: Dst += Acts * B^T. B has the outputs of
-// the job's W, and Acts the rows of the MatMul's activations.
-type Low struct {
-	B    *Matrix
-	Acts Acts
 }
 
 const (
@@ -38,6 +31,35 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 	if a.n == 0 {
 		return
 	}
+	low := false
+	for i := range jobs {
+		j := &jobs[i]
+		check(a, j)
+		if j.W.form != formFloat || j.Low != nil && j.Low.A.form != formFloat {
+			a.quantise(t)
+		}
+		if j.Low != nil {
+			low = true
+			j.Low.prepare(a.n)
+		}
+	}
+	count(a, jobs, shares(a.n))
+	switch {
+	case low && a.n < tileRows:
+		interleave(t, a, jobs)
+		return
+	case low:
+		reduce(t, a, jobs)
+	}
+	multiply(t, a, jobs)
+}
+
+// shares is how many parts n rows are cut into.
+func shares(n int) int { return (n + shareRows - 1) / shareRows }
+
+// multiply does the products of jobs whose activations are quantised, if their
+// weights are.
+func multiply(t *Team, a *Acts, jobs []Job) {
 	m := products.Get().(*product)
 	m.acts, m.jobs, m.first = a, append(m.jobs[:0], jobs...), m.first[:0]
 	m.width = 1
@@ -46,21 +68,12 @@ func MatMul(t *Team, a *Acts, jobs ...Job) {
 	}
 	items := 0
 	for i := range jobs {
-		j := &jobs[i]
-		check(a, j)
-		if j.W.form != formFloat {
-			a.quantise(t)
-		}
-		if j.Low != nil && j.Low.B.form != formFloat {
-			j.Low.Acts.quantise(t)
-		}
 		m.first = append(m.first, items)
-		items += (j.W.panels + m.width - 1) / m.width
+		items += (jobs[i].W.panels + m.width - 1) / m.width
 	}
 	m.items = items
-	shares := (a.n + shareRows - 1) / shareRows
-	count(a, jobs, shares)
-	m.rows = ((a.n+shares-1)/shares + tileRows - 1) / tileRows * tileRows
+	n := shares(a.n)
+	m.rows = ((a.n+n-1)/n + tileRows - 1) / tileRows * tileRows
 	grain := 1
 	if a.n < tileRows {
 		grain = max(1, min(32, items/(4*t.Threads())))
@@ -78,7 +91,7 @@ func check(a *Acts, j *Job) {
 	if j.W.rows > 0 && (j.Stride < j.W.rows || len(j.Dst) < (a.n-1)*j.Stride+j.W.rows) {
 		panic("kernel: MatMul: the destination is too small")
 	}
-	if l := j.Low; l != nil && (l.B.rows != j.W.rows || l.B.cols != l.Acts.cols || l.Acts.n != a.n) {
+	if l := j.Low; l != nil && (l.A.cols != a.cols || l.B.cols != l.A.rows || l.B.rows != j.W.rows || len(l.Weights) != a.n) {
 		panic("kernel: MatMul: the low-rank part has another shape")
 	}
 }
@@ -150,41 +163,41 @@ func (m *product) rest(j *Job, from, to, lo, hi int) {
 	}
 }
 
-// tile computes tiles of some panels and rows: the last panel, if a part of it
-// would lie outside the destination, by way of a buffer.
+// tile computes tiles of some panels and rows of a job and its low-rank part.
 func (m *product) tile(j *Job, from, to, row, rows int) {
-	inside := min(to, j.W.rows/lanes)
+	strip(j.W, m.acts, j, j.Add, from, to, row, rows)
+	if j.Low != nil {
+		strip(j.Low.B, &j.Low.acts, j, true, from, to, row, rows)
+	}
+}
+
+// strip computes tiles of some panels and rows of a product with w to where the
+// job goes: the last panel, if a part of it would lie outside, by way of a buffer.
+func strip(w *Matrix, a *Acts, j *Job, sum bool, from, to, row, rows int) {
+	inside := min(to, w.rows/lanes)
 	if rows >= tileRows && inside < to {
 		inside = from // a large tile is of two panels
 	}
 	if inside > from {
-		m.both(j, from, inside-from, row, rows, j.Dst[row*j.Stride+from*lanes:], j.Stride, j.Add)
+		tile(w, from, inside-from, a, row, rows, j.Dst[row*j.Stride+from*lanes:], j.Stride, sum)
 	}
 	if inside == to {
 		return
 	}
 	var buf [tileRows * tilePanels * lanes]float32
 	stride := (to - inside) * lanes
-	width := j.W.rows - inside*lanes
+	width := w.rows - inside*lanes
 	for lo := row; lo < row+rows; lo += tileRows {
 		n := min(tileRows, row+rows-lo)
-		m.both(j, inside, to-inside, lo, n, buf[:], stride, false)
+		tile(w, inside, to-inside, a, lo, n, buf[:], stride, false)
 		for r := range n {
 			dst := j.Dst[(lo+r)*j.Stride+inside*lanes:][:width]
-			if j.Add {
+			if sum {
 				Add(dst, buf[r*stride:][:width])
 			} else {
 				copy(dst, buf[r*stride:][:width])
 			}
 		}
-	}
-}
-
-// both is the job's product and its low-rank part.
-func (m *product) both(j *Job, panel, panels, row, rows int, c []float32, stride int, sum bool) {
-	tile(j.W, panel, panels, m.acts, row, rows, c, stride, sum)
-	if j.Low != nil {
-		tile(j.Low.B, panel, panels, &j.Low.Acts, row, rows, c, stride, true)
 	}
 }
 

@@ -21,8 +21,8 @@ func count(a *Acts, jobs []Job, shares int) {
 		products += jobs[i].W.rows * a.cols
 		bytes += jobs[i].W.Bytes()
 		if l := jobs[i].Low; l != nil {
-			products += l.B.rows * l.B.cols
-			bytes += l.B.Bytes()
+			products += l.A.rows*l.A.cols + l.B.rows*l.B.cols
+			bytes += l.A.Bytes() + l.B.Bytes()
 		}
 	}
 	worked.products.Add(int64(products) * int64(a.n))

@@ -35,9 +35,9 @@ const (
 // scratch is the memory of one forward pass, kept between passes.
 type scratch struct {
 	h, x, q, k, v, att, gate, up []float32
-	z                            [most][]float32
 	acts                         kernel.Acts
 	low                          [most]kernel.Low
+	weights                      [][]float32
 	spans                        []span
 	jobs                         []kernel.Job
 	logits                       []float32
@@ -214,11 +214,21 @@ type out struct {
 func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, width int, add bool, outs ...out) {
 	s, n := &m.scratch, len(rows)
 	s.acts.Set(m.team, x, n, width)
-	low := m.low(side, in, rows, l, outs)
+	if side != nil {
+		s.weights = s.weights[:0]
+		for _, r := range rows {
+			s.weights = append(s.weights, in[r.input].Row)
+		}
+	}
 	jobs := s.jobs[:0]
 	for i, o := range outs {
 		w := m.layers[l].w[o.kind]
-		jobs = append(jobs, kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add, Low: low[i]})
+		j := kernel.Job{W: w, Dst: o.dst, Stride: w.Rows(), Add: add}
+		if p := side.at(arch.SlotOf(l, o.kind)); p != nil {
+			j.Low = &s.low[i]
+			j.Low.A, j.Low.B, j.Low.Weights = p.a, p.b, s.weights
+		}
+		jobs = append(jobs, j)
 	}
 	kernel.MatMul(m.team, &s.acts, jobs...)
 	s.jobs = jobs
@@ -235,47 +245,6 @@ func (m *Model) linear(side *Side, in []Input, rows []row, l int, x []float32, w
 
 // most is how many linear layers read the same activations: q, k and v.
 const most = 3
-
-// low computes row * A x for the adapters of the layers outs, and returns what
-// their products then add; nil where no adapter sits.
-func (m *Model) low(side *Side, in []Input, rows []row, l int, outs []out) (res [most]*kernel.Low) {
-	if side == nil {
-		return res
-	}
-	s, n := &m.scratch, len(rows)
-	jobs := s.jobs[:0]
-	for i, o := range outs {
-		if p := side.at(arch.SlotOf(l, o.kind)); p != nil {
-			res[i] = &s.low[i]
-			res[i].B = p.b
-			jobs = append(jobs, kernel.Job{W: p.a, Dst: grow(&s.z[i], n*side.Rank), Stride: side.Rank})
-		}
-	}
-	s.jobs = jobs
-	if len(jobs) == 0 {
-		return res
-	}
-	kernel.MatMul(m.team, &s.acts, jobs...)
-	m.team.For(n, 32, func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			w := in[rows[r].input].Row
-			for _, j := range jobs {
-				z := j.Dst[r*side.Rank:][:side.rows]
-				if w != nil {
-					kernel.Mul(z, z, w)
-				} else {
-					clear(z)
-				}
-			}
-		}
-	})
-	for i := range outs {
-		if res[i] != nil {
-			res[i].Acts.Set(m.team, s.z[i], n, side.Rank)
-		}
-	}
-	return res
-}
 
 // store rotates q and k and writes k and v to the caches.
 func (m *Model) store(in []Input, rows []row, l int, q, k, v []float32) {
