@@ -25,7 +25,7 @@ type Options struct {
 
 // Race runs the rows and gives the report. It must run on a goroutine locked to
 // its thread (runtime.LockOSThread). Rows that were never steady are no error
-// here: see Report.Unsteady.
+// here: see Report.Unsteady. On an error after some rows the report has those.
 func Race(ctx context.Context, o Options) (*Report, error) {
 	rows, footprint, err := pick(o.Rows)
 	if err != nil {
@@ -47,22 +47,27 @@ func Race(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
-	stopped := func(what string, err error) error {
+	stopped := func(what string, err error) (*Report, error) {
 		if ctx.Err() != nil { // the children were killed, so err is only that
 			err = ctx.Err()
 		}
-		return &fault.Error{Op: "race", Path: what, Err: err}
+		err = &fault.Error{Op: "race", Path: what, Err: err}
+		if len(r.report.Rows) == 0 {
+			return nil, err
+		}
+		slices.Sort(r.report.Engines)
+		return r.report, err
 	}
 	for i, p := range plans {
 		if err := r.run(ctx, p); err != nil {
-			return nil, stopped(p.row.Name, err)
+			return stopped(p.row.Name, err)
 		}
 		r.release(plans[i+1:])
 	}
 	if footprint {
 		fmt.Fprintln(o.Log, FootprintName)
 		if r.report.Footprint, err = r.footprint(ctx); err != nil {
-			return nil, stopped(FootprintName, err)
+			return stopped(FootprintName, err)
 		}
 	}
 	slices.Sort(r.report.Engines)

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,6 +122,30 @@ func TestRaceFaults(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(o.Examples, "tiny.csv"), []byte("bad"), 0o644))
 	_, err = Race(t.Context(), o)
 	require.ErrorContains(t, err, "bad examples")
+}
+
+// What was measured before Ctrl-C is not lost.
+func TestRaceInterrupted(t *testing.T) {
+	o := world(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Rows, o.Log = []string{"batch4", "blend_cost"}, writer(func(p []byte) {
+		if bytes.HasPrefix(p, []byte("blend_cost")) {
+			cancel()
+		}
+	})
+	r, err := Race(ctx, o)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "blend_cost")
+	require.Len(t, r.Rows, 1)
+	require.Len(t, r.Engines, 1)
+}
+
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 func TestChildrenLiveAsLongAsTheyAreNeeded(t *testing.T) {

@@ -72,17 +72,20 @@ func run(ctx context.Context, out string, o peer.Options) error {
 	if o.Library, err = fetch.Libraries(ctx); err != nil {
 		return err
 	}
-	report, err := peer.Race(ctx, o)
-	if err != nil {
-		return err
+	report, stopped := peer.Race(ctx, o)
+	if report == nil {
+		return stopped
 	}
 	path, err := report.Write(out)
 	if err != nil {
-		return err
+		return errors.Join(stopped, err)
 	}
 	fmt.Print(report.Shares())
 	fmt.Println("written to", path)
 	fmt.Println(report.Line())
+	if stopped != nil {
+		return stopped
+	}
 	if rows := report.Unsteady(); len(rows) > 0 {
 		all := errors.New("the ratios of a row spread by more than 10 % in every set of repeats")
 		for _, m := range rows {
