@@ -23,7 +23,8 @@ type recorded struct {
 	Greedy   []int32      `json:"greedy24"`
 }
 
-// The fast path rounds activations to int8, so logits (of magnitude 20 to 30)
+// The fast path rounds activations to int8, and keys and values to half
+// precision, so logits (of magnitude 20 to 30)
 // are off by some tenths, log-probabilities of likely tokens by less, and a
 // greedy answer may leave the recorded one where two tokens are as likely. The
 // query feature is computed in float32.
@@ -73,7 +74,7 @@ func TestRealModelAgainstRecordedVectors(t *testing.T) {
 		require.NoError(t, err)
 		for i := range v.Query {
 			require.InDelta(t, v.Query[i], q[i], 1e-3, "first query, value %d", i)
-			require.InDelta(t, v.Hidden10[i], h[i], 0.15+0.05*math.Abs(v.Hidden10[i]), "hidden state 10, value %d", i)
+			require.InDelta(t, v.Hidden10[i], h[i], 0.25+0.05*math.Abs(v.Hidden10[i]), "hidden state 10, value %d", i)
 		}
 	}
 	t.Logf("mean difference of %d log-probabilities %.4f nats; greedy %d of %d tokens up to the first difference", n, off/float64(n), same, all)
