@@ -37,13 +37,3 @@ func readAll([]byte) {}
 func toHalf(dst []uint16, src []float32) { plainToHalf(dst, src) }
 
 func fromHalf(dst []float32, src []uint16) { plainFromHalf(dst, src) }
-
-func scores(dst, q, keys []float32, stride int) { plainScores(dst, q, keys, stride) }
-
-func scoresHalf(dst, q []float32, keys []uint16, stride int) { plainScoresHalf(dst, q, keys, stride) }
-
-func weightedSum(dst, p, values []float32, stride int) { plainWeightedSum(dst, p, values, stride) }
-
-func weightedSumHalf(dst, p []float32, values []uint16, stride int) {
-	plainWeightedSumHalf(dst, p, values, stride)
-}

@@ -264,74 +264,6 @@ func ropePairs(x, cos, sin []float32) {
 	plainRopePairs(x[n:], cos[n/2:], sin[n/2:])
 }
 
-func scores(dst, q []float32, keys []float32, stride int) {
-	d := len(q)
-	switch {
-	case d == 0 || whole(d) != d:
-		plainScores(dst, q, keys, stride)
-	case Current() == AVX512:
-		scores512(&dst[0], &q[0], &keys[0], 4*stride, len(dst), d)
-	default:
-		scores2(&dst[0], &q[0], &keys[0], 4*stride, len(dst), d)
-	}
-}
-
-func weightedSum(dst, p []float32, values []float32, stride int) {
-	n, i := whole(len(dst)), 0
-	if Current() == AVX512 {
-		for ; i+64 <= n; i += 64 {
-			weighted512_4(&dst[i], &p[0], &values[i], 4*stride, len(p))
-		}
-		for ; i < n; i += 16 {
-			weighted512_1(&dst[i], &p[0], &values[i], 4*stride, len(p))
-		}
-	} else {
-		for ; i+32 <= n; i += 32 {
-			weighted2_4(&dst[i], &p[0], &values[i], 4*stride, len(p))
-		}
-		for ; i < n; i += 8 {
-			weighted2_1(&dst[i], &p[0], &values[i], 4*stride, len(p))
-		}
-	}
-	if n < len(dst) {
-		plainWeightedSum(dst[n:], p, values[n:], stride)
-	}
-}
-
-func scoresHalf(dst, q []float32, keys []uint16, stride int) {
-	d := len(q)
-	switch {
-	case d == 0 || whole(d) != d:
-		plainScoresHalf(dst, q, keys, stride)
-	case Current() == AVX512:
-		scoresHalf512(&dst[0], &q[0], &keys[0], 2*stride, len(dst), d)
-	default:
-		scoresHalf2(&dst[0], &q[0], &keys[0], 2*stride, len(dst), d)
-	}
-}
-
-func weightedSumHalf(dst, p []float32, values []uint16, stride int) {
-	n, i := whole(len(dst)), 0
-	if Current() == AVX512 {
-		for ; i+64 <= n; i += 64 {
-			weightedHalf512_4(&dst[i], &p[0], &values[i], 2*stride, len(p))
-		}
-		for ; i < n; i += 16 {
-			weightedHalf512_1(&dst[i], &p[0], &values[i], 2*stride, len(p))
-		}
-	} else {
-		for ; i+32 <= n; i += 32 {
-			weightedHalf2_4(&dst[i], &p[0], &values[i], 2*stride, len(p))
-		}
-		for ; i < n; i += 8 {
-			weightedHalf2_1(&dst[i], &p[0], &values[i], 2*stride, len(p))
-		}
-	}
-	if n < len(dst) {
-		plainWeightedSumHalf(dst[n:], p, values[n:], stride)
-	}
-}
-
 // The assembly; n is a positive multiple of the lanes, d too, strides are in
 // bytes.
 
@@ -381,24 +313,6 @@ func toHalf512(dst *uint16, src *float32, n int)
 func fromHalf512(dst *float32, src *uint16, n int)
 
 //go:noescape
-func scores512(dst, q *float32, keys *float32, stride, n, d int)
-
-//go:noescape
-func weighted512_4(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func weighted512_1(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func scoresHalf512(dst, q *float32, keys *uint16, stride, n, d int)
-
-//go:noescape
-func weightedHalf512_4(dst, p *float32, values *uint16, stride, n int)
-
-//go:noescape
-func weightedHalf512_1(dst, p *float32, values *uint16, stride, n int)
-
-//go:noescape
 func dot2(a, b *float32, n int) float32
 
 //go:noescape
@@ -442,21 +356,3 @@ func toHalf2(dst *uint16, src *float32, n int)
 
 //go:noescape
 func fromHalf2(dst *float32, src *uint16, n int)
-
-//go:noescape
-func scores2(dst, q *float32, keys *float32, stride, n, d int)
-
-//go:noescape
-func weighted2_4(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func weighted2_1(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func scoresHalf2(dst, q *float32, keys *uint16, stride, n, d int)
-
-//go:noescape
-func weightedHalf2_4(dst, p *float32, values *uint16, stride, n int)
-
-//go:noescape
-func weightedHalf2_1(dst, p *float32, values *uint16, stride, n int)

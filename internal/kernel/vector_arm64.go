@@ -176,56 +176,6 @@ func ropePairs(x, cos, sin []float32) {
 	plainRopePairs(x[2*n:], cos[n:], sin[n:])
 }
 
-func scores(dst, q, keys []float32, stride int) {
-	d := len(q)
-	if d == 0 || whole(d) != d {
-		plainScores(dst, q, keys, stride)
-		return
-	}
-	scoresNEON(&dst[0], &q[0], &keys[0], 4*stride, len(dst), d)
-}
-
-func scoresHalf(dst, q []float32, keys []uint16, stride int) {
-	d := len(q)
-	if d == 0 || whole(d)&^7 != d {
-		plainScoresHalf(dst, q, keys, stride)
-		return
-	}
-	scoresHalfNEON(&dst[0], &q[0], &keys[0], 2*stride, len(dst), d)
-}
-
-func weightedSum(dst, p, values []float32, stride int) {
-	n, i := whole(len(dst)), 0
-	for ; i+64 <= n; i += 64 {
-		weightedNEON_16(&dst[i], &p[0], &values[i], 4*stride, len(p))
-	}
-	for ; i+16 <= n; i += 16 {
-		weightedNEON_4(&dst[i], &p[0], &values[i], 4*stride, len(p))
-	}
-	for ; i < n; i += 4 {
-		weightedNEON_1(&dst[i], &p[0], &values[i], 4*stride, len(p))
-	}
-	if n < len(dst) {
-		plainWeightedSum(dst[n:], p, values[n:], stride)
-	}
-}
-
-func weightedSumHalf(dst, p []float32, values []uint16, stride int) {
-	n, i := whole(len(dst)), 0
-	for ; i+64 <= n; i += 64 {
-		weightedHalfNEON_16(&dst[i], &p[0], &values[i], 2*stride, len(p))
-	}
-	for ; i+16 <= n; i += 16 {
-		weightedHalfNEON_4(&dst[i], &p[0], &values[i], 2*stride, len(p))
-	}
-	for ; i < n; i += 4 {
-		weightedHalfNEON_1(&dst[i], &p[0], &values[i], 2*stride, len(p))
-	}
-	if n < len(dst) {
-		plainWeightedSumHalf(dst[n:], p, values[n:], stride)
-	}
-}
-
 // The assembly; n is a positive multiple of 4 (indexNEON: 16), d of 4 (in half
 // precision 8), strides are in bytes.
 
@@ -273,27 +223,3 @@ func toHalfNEON(dst *uint16, src *float32, n int)
 
 //go:noescape
 func fromHalfNEON(dst *float32, src *uint16, n int)
-
-//go:noescape
-func scoresNEON(dst, q *float32, keys *float32, stride, n, d int)
-
-//go:noescape
-func scoresHalfNEON(dst, q *float32, keys *uint16, stride, n, d int)
-
-//go:noescape
-func weightedNEON_16(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func weightedNEON_4(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func weightedNEON_1(dst, p *float32, values *float32, stride, n int)
-
-//go:noescape
-func weightedHalfNEON_16(dst, p *float32, values *uint16, stride, n int)
-
-//go:noescape
-func weightedHalfNEON_4(dst, p *float32, values *uint16, stride, n int)
-
-//go:noescape
-func weightedHalfNEON_1(dst, p *float32, values *uint16, stride, n int)

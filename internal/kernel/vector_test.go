@@ -286,53 +286,6 @@ func TestHalf(t *testing.T) {
 	})
 }
 
-func TestAttention(t *testing.T) {
-	eachLevel(t, func(t *testing.T) {
-		rapid.Check(t, func(t *rapid.T) {
-			d := rapid.OneOf(rapid.SampledFrom([]int{16, 64, 128}), rapid.IntRange(0, 90)).Draw(t, "d")
-			n, stride := rapid.IntRange(0, 19).Draw(t, "n"), d+rapid.IntRange(0, 9).Draw(t, "gap")
-			r := seeded(t)
-			q, p, rows := random(r, d), random(r, n), random(r, n*stride)
-			short := make([]uint16, len(rows))
-			ToHalf(short, rows)
-			rounded := make([]float32, len(rows))
-			FromHalf(rounded, short)
-			for _, wantHalf := range []bool{false, true} {
-				data := rows
-				s, sum := make([]float32, n), slices.Clone(q)
-				if wantHalf {
-					data = rounded
-					ScoresHalf(s, q, short, stride)
-					WeightedSumHalf(sum, p, short, stride)
-				} else {
-					Scores(s, q, rows, stride)
-					WeightedSum(sum, p, rows, stride)
-				}
-				want := make([]float64, d)
-				for i := range n {
-					var dot float64
-					for k := range d {
-						v := float64(data[i*stride+k])
-						dot += float64(q[k]) * v
-						want[k] += float64(p[i]) * v
-					}
-					near(t, "score", i, float64(s[i]), dot, 1e-5*float64(d+1))
-					alone := make([]float32, 1)
-					if wantHalf {
-						ScoresHalf(alone, q, short[i*stride:], stride)
-					} else {
-						Scores(alone, q, rows[i*stride:], stride)
-					}
-					near(t, "score alone", i, float64(alone[0]), float64(s[i]), 0)
-				}
-				for k := range d {
-					near(t, "sum", k, float64(sum[k]), want[k]+float64(q[k]), 1e-5*float64(n+1))
-				}
-			}
-		})
-	})
-}
-
 func BenchmarkVector(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	x, y, z := random(r, 1536), random(r, 1536), make([]float32, 1536)
@@ -358,8 +311,8 @@ func BenchmarkVector(b *testing.B) {
 			{"LogSumExp", 49152, func() { LogSumExp(logits) }},
 			{"MaxIndex", 49152, func() { MaxIndex(logits) }},
 			{"RopePairs", 64, func() { Rope(z[:64], x[:32], y[:32], false) }},
-			{"ScoresHalf", 512 * 64, func() { ScoresHalf(s, q, short, 64) }},
-			{"WeightedSumHalf", 512 * 64, func() { WeightedSumHalf(z[:64], s, short, 64) }},
+			{"ScoreKeys", 512 * 64, func() { ScoreKeys(s, 512, q, 1, 64, short, 64*KeyLanes, 512) }},
+			{"SumValues", 512 * 64, func() { SumValues(z[:64], 1, 64, s, 512, short, 64, 512) }},
 			{"Quantise", 1536, func() { a.Set(nil, x, 1, 1536); a.quantise(nil) }},
 		} {
 			b.Run(fmt.Sprintf("%s/%v", c.name, l), func(b *testing.B) {

@@ -26,12 +26,6 @@ func neonVector() string {
 	neonSiLU(a)
 	neonRope(a)
 	neonConvert(a)
-	for _, half := range []bool{false, true} {
-		neonScores(a, half)
-		for _, width := range []int{16, 4, 1} {
-			neonWeighted(a, half, width)
-		}
-	}
 	return a.String()
 }
 
@@ -363,100 +357,5 @@ func neonConvert(a *asm) {
 	a.store(0, 1, "R0")
 	a.op("SUB $4, R2")
 	a.op("CBNZ R2, loop")
-	a.op("RET")
-}
-
-// neonScores writes n dot products of q with rows of keys, 8 rows at a time
-// where there are 8, then 4. d is a multiple of 4, in half precision of 8. A
-// row has one sum of 4 lanes however many are done at once, so that its score
-// does not depend on n.
-func neonScores(a *asm, half bool) {
-	name, kind, _ := element(half)
-	a.fn("scores"+name+"NEON", fmt.Sprintf("(dst, q *float32, keys *%s, stride, n, d int)", kind), 48)
-	a.arguments("dst+0", "q+8", "keys+16", "stride+24", "n+32", "d+40")
-	for _, rows := range []int{8, 4, 1} {
-		at := fmt.Sprintf("rows%d", rows)
-		a.label(at)
-		a.op("CMP $%d, R4", rows)
-		a.op("BLT less%d", rows)
-		a.op("MOVD R1, R6")
-		a.op("MOVD R5, R7")
-		for r := range rows {
-			a.op("MOVD R2, R%d", 8+r)
-			a.op("ADD R3, R2")
-			a.v(zero, r)
-		}
-		a.label("along" + at)
-		if half {
-			a.load("R6", 16, 2)
-			for r := range rows {
-				t := 18 + 3*(r%4)
-				a.op("FMOVQ.P 16(R%d), F%d", 8+r, t)
-				a.v(fcvtl, t+1, t)
-				a.v(fcvtl2, t+2, t)
-				a.v(fmla, r, t+1, 16)
-				a.v(fmla, r, t+2, 17)
-			}
-			a.op("SUB $8, R7")
-		} else {
-			a.load("R6", 16, 1)
-			for r := range rows {
-				a.op("FMOVQ.P 16(R%d), F%d", 8+r, 17+r)
-				a.v(fmla, r, 17+r, 16)
-			}
-			a.op("SUB $4, R7")
-		}
-		a.op("CBNZ R7, along%s", at)
-		if rows == 1 {
-			a.sum4(0)
-			a.op("FMOVS.P F0, 4(R0)")
-		}
-		for r := 0; r+4 <= rows; r += 4 {
-			a.v(faddp, r, r, r+1)
-			a.v(faddp, r+2, r+2, r+3)
-			a.v(faddp, r, r, r+2)
-			a.store(r, 1, "R0")
-		}
-		a.op("SUB $%d, R4", rows)
-		a.op("JMP %s", at)
-		a.label(fmt.Sprintf("less%d", rows))
-	}
-	a.op("RET")
-}
-
-// neonWeighted adds n rows times their weights to a part of dst, width vectors
-// of it.
-func neonWeighted(a *asm, half bool, width int) {
-	name, kind, _ := element(half)
-	a.fn(fmt.Sprintf("weighted%sNEON_%d", name, width),
-		fmt.Sprintf("(dst, p *float32, values *%s, stride, n int)", kind), 40)
-	a.arguments("dst+0", "p+8", "values+16", "stride+24", "n+32")
-	const p, value = 16, 17
-	for i := range width {
-		a.op("FMOVQ %d(R0), F%d", 16*i, i)
-	}
-	a.label("loop")
-	a.op("FMOVS.P 4(R1), F%d", p)
-	for i := range width {
-		switch t := value + i%8; {
-		case !half:
-			a.op("FMOVQ %d(R2), F%d", 16*i, t)
-			a.v(fmlaE, i, t, p, 0)
-		case width == 1:
-			a.op("FMOVD (R2), F%d", t)
-			a.v(fcvtl, t, t)
-			a.v(fmlaE, i, t, p, 0)
-		case i%2 == 0:
-			a.op("FMOVQ %d(R2), F%d", 8*i, t+1)
-			a.v(fcvtl, t, t+1)
-			a.v(fcvtl2, t+1, t+1)
-			a.v(fmlaE, i, t, p, 0)
-			a.v(fmlaE, i+1, t+1, p, 0)
-		}
-	}
-	a.op("ADD R3, R2")
-	a.op("SUB $1, R4")
-	a.op("CBNZ R4, loop")
-	a.store(0, width, "R0")
 	a.op("RET")
 }
