@@ -134,6 +134,9 @@ func open(s Setup) (engine, error) {
 // run does the work and times it, without the emptying of the cache and without
 // a Decode's prompt.
 func (w Work) run(e engine) (result, error) {
+	if x, ok := e.(interface{ useBase(bool) }); ok {
+		x.useBase(w.Base)
+	}
 	switch w.Kind {
 	case Prefill, Decode:
 		x, err := can[speaker](e, w)

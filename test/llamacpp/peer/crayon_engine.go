@@ -19,6 +19,7 @@ type crayonEngine struct {
 	m      *model.Model
 	side   *model.Side
 	rows   [][]float32 // one a sequence, the last for all further ones; none for the base model
+	base   bool        // answers without rows
 	caches []*model.Cache
 }
 
@@ -115,9 +116,12 @@ func (e *crayonEngine) clear() error {
 	return nil
 }
 
+// useBase has it answer without customisations, or with them again.
+func (e *crayonEngine) useBase(base bool) { e.base = base }
+
 // row is the customisation of sequence i.
 func (e *crayonEngine) row(i int) []float32 {
-	if len(e.rows) == 0 {
+	if e.base || len(e.rows) == 0 {
 		return nil
 	}
 	return e.rows[min(i, len(e.rows)-1)]

@@ -152,7 +152,7 @@ func (r *race) setup(row Row, c Contender) (Setup, error) {
 		}
 	}
 	var err error
-	if s.Model, err = r.files.model(row.Model, c.File); err != nil || c.Base {
+	if s.Model, err = r.files.model(row.Model, c.File); err != nil {
 		return s, err
 	}
 	if row.Adapters != nil {

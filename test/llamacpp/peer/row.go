@@ -21,6 +21,7 @@ type Work struct {
 	Asks      []Ask  `json:"asks,omitempty"`
 	Joint     bool   `json:"joint,omitempty"` // llama.cpp scores prompt and choices in one batch
 	Examples  string `json:"examples,omitempty"`
+	Base      bool   `json:"base,omitempty"` // Crayon answers without its customisations
 }
 
 // units is how much a work makes, in what unit says.
@@ -70,7 +71,7 @@ type Contender struct {
 
 // work is a row's work as the contender does it.
 func (c Contender) work(w Work) Work {
-	w.Joint = c.Joint
+	w.Joint, w.Base = c.Joint, c.Base
 	if c.Alone {
 		w.Sequences = 0
 	}
