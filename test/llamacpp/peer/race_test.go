@@ -154,10 +154,14 @@ func TestChildrenLiveAsLongAsTheyAreNeeded(t *testing.T) {
 	defer r.close()
 	rows, _, err := pick([]string{"batch4", "blend_cost"})
 	require.NoError(t, err)
+	rows = append(rows, Row{Name: "base", Work: decode, Model: smollm, Contenders: []Contender{{Engine: Crayon}}})
 	plans, err := r.plan(rows)
 	require.NoError(t, err)
-	require.Equal(t, plans[0].setups[0], plans[0].setups[1], "one child does both")
-	require.NotEqual(t, plans[1].setups[0], plans[1].setups[1])
+	for _, p := range plans {
+		require.Equal(t, p.setups[0], p.setups[1], "one child does both")
+	}
+	require.NotEqual(t, plans[0].setups[0], plans[1].setups[0])
+	require.NotEqual(t, plans[1].setups[0], plans[2].setups[0])
 	for _, p := range plans {
 		for _, s := range p.setups {
 			_, err := r.child(t.Context(), s)
