@@ -1,67 +1,36 @@
 package peer
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"crayon/internal/atomicfile"
+	"crayon/test/origin"
 )
 
 // Report is a run's result file.
 type Report struct {
-	Date    time.Time     `json:"date"`
-	Commit  string        `json:"commit"` // with "-dirty" when the tree had changes; "" outside git
-	Machine Machine       `json:"machine"`
-	Threads int           `json:"threads"`
-	Engines []string      `json:"engines"`
-	Rows    []Measurement `json:"rows"`
+	Date    time.Time      `json:"date"`
+	Commit  string         `json:"commit"` // with "-dirty" when the tree had changes; "" outside git
+	Machine origin.Machine `json:"machine"`
+	Threads int            `json:"threads"`
+	Engines []string       `json:"engines"`
+	Rows    []Measurement  `json:"rows"`
 	// Footprint is nil when it was not measured.
 	Footprint *Footprint `json:"footprint,omitempty"`
 }
 
-// Machine is what the figures were measured on.
-type Machine struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	System string `json:"system"` // GOOS/GOARCH
-}
-
 func newReport(o Options) *Report {
 	return &Report{
-		Date: time.Now().UTC().Truncate(time.Second), Commit: commit(), Threads: o.Threads,
-		Machine: Machine{CPU: cpuName(), Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH},
+		Date: time.Now().UTC().Truncate(time.Second), Commit: origin.Commit(), Threads: o.Threads,
+		Machine: origin.ThisMachine(),
 	}
-}
-
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func cpuName() string {
-	data, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return ""
-	}
-	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
-		if key, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
 }
 
 // engine notes an engine's name, once.
