@@ -54,17 +54,9 @@ func attend() string {
 			define(fmt.Sprintf("sumValues_%s_%d", v.level, rows), func() { sumValues(a, v, rows, narrow) })
 		}
 	}
-	a.WriteString("\n")
-	for i, name := range table {
-		fmt.Fprintf(a, "DATA attends<>+%d(SB)/8, $%s<>(SB)\n", 8*i, name)
-	}
-	fmt.Fprintf(a, "GLOBL attends<>(SB), RODATA, $%d\n", 8*len(table))
+	a.table("attends", table)
 	a.fn("runAttend", "(kernel int, args *attendArgs)", 16)
-	a.op("MOVQ kernel+0(FP), CX")
-	a.op("MOVQ args+8(FP), AX")
-	a.op("LEAQ attends<>(SB), DX")
-	a.op("MOVQ (DX)(CX*8), DX")
-	a.op("JMP DX")
+	a.jumpAX("attends")
 	return a.String()
 }
 

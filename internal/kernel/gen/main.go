@@ -61,6 +61,15 @@ func (a *asm) op(format string, args ...any) {
 
 func (a *asm) label(name string) { a.WriteString(name + ":\n") }
 
+// table writes the addresses of functions of this file, by place.
+func (a *asm) table(name string, functions []string) {
+	a.WriteString("\n")
+	for i, f := range functions {
+		fmt.Fprintf(a, "DATA %s<>+%d(SB)/8, $%s<>(SB)\n", name, 8*i, f)
+	}
+	fmt.Fprintf(a, "GLOBL %s<>(SB), RODATA, $%d\n", name, 8*len(functions))
+}
+
 // ret ends a function that used vector registers.
 func (a *asm) ret() {
 	a.op("VZEROUPPER")

@@ -82,21 +82,23 @@ func matmul() string {
 	}
 	ymmTiles("2", shapes2, false)
 	ymmTiles("vnni", shapesVNNI, true)
-	a.WriteString("\n")
-	for i, name := range table {
-		fmt.Fprintf(a, "DATA tiles<>+%d(SB)/8, $%s<>(SB)\n", 8*i, name)
-	}
-	fmt.Fprintf(a, "GLOBL tiles<>(SB), RODATA, $%d\n", 8*len(table))
+	a.table("tiles", table)
 	constants(a, "nibbles", 0x0f0f0f0f)
 	constants(a, "highs", 0x80808080)
 	constants(a, "ones", 0x00010001)
 	a.fn("runTile", "(kernel int, args *tileArgs)", 16)
+	a.jumpAX("tiles")
+	return a.String()
+}
+
+// jumpAX goes on at a place of the table with the arguments in AX: the body of a
+// function (kernel int, args *T).
+func (a *asm) jumpAX(table string) {
 	a.op("MOVQ kernel+0(FP), CX")
 	a.op("MOVQ args+8(FP), AX")
-	a.op("LEAQ tiles<>(SB), DX")
+	a.op("LEAQ %s<>(SB), DX", table)
 	a.op("MOVQ (DX)(CX*8), DX")
 	a.op("JMP DX")
-	return a.String()
 }
 
 // constants writes a vector of 8 equal 32-bit words.

@@ -28,11 +28,7 @@ func neonAttend() string {
 		}
 		table = append(table, scores, wide, sums)
 	}
-	a.WriteString("\n")
-	for i, name := range table {
-		fmt.Fprintf(a, "DATA attends<>+%d(SB)/8, $%s<>(SB)\n", 8*i, name)
-	}
-	fmt.Fprintf(a, "GLOBL attends<>(SB), RODATA, $%d\n", 8*len(table))
+	a.table("attends", table)
 	a.fn("runAttend", "(kernel int, args *attendArgs)", 16)
 	a.jump("attends")
 	return a.String()

@@ -56,11 +56,7 @@ func neonMatmul() string {
 			}
 		}
 	}
-	a.WriteString("\n")
-	for i, name := range table {
-		fmt.Fprintf(a, "DATA tiles<>+%d(SB)/8, $%s<>(SB)\n", 8*i, name)
-	}
-	fmt.Fprintf(a, "GLOBL tiles<>(SB), RODATA, $%d\n", 8*len(table))
+	a.table("tiles", table)
 	a.fn("runTile", "(kernel int, args *tileArgs)", 16)
 	a.jump("tiles")
 	return a.String()
