@@ -45,11 +45,7 @@ func reduce(t *Team, a *Acts, jobs []Job) {
 	r := newRelay(a, jobs)
 	multiply(t, a, r.as)
 	t.For(a.n, 32, r.weigh)
-	for i := range r.jobs {
-		if l := r.jobs[i].Low; l != nil && l.B.form != formFloat {
-			l.acts.quantise(t)
-		}
-	}
+	r.quantise(t)
 	r.done()
 }
 
@@ -62,10 +58,9 @@ type relay struct {
 	acts   *Acts
 	jobs   []Job
 	lanes  int
-	as     []Job // products with A
-	reduce int   // pieces of a lane with A
-	left   atomic.Int32
-	ready  atomic.Bool
+	as     []Job          // products with A
+	left   atomic.Int32   // pieces of the As to be done
+	ready  atomic.Bool    // the z are weighed and quantised
 	behind []atomic.Int32 // pieces of a lane's W to be done
 	run    func(lo, hi int)
 	weigh  func(lo, hi int)
@@ -74,8 +69,9 @@ type relay struct {
 // Pieces of a lane: enough that a thread that is early has something to take
 // over, few enough that weights are read in order.
 const (
-	mainPieces = 4
-	lastPieces = 2
+	firstPieces = 2
+	mainPieces  = 4
+	lastPieces  = 2
 )
 
 var relays = sync.Pool{New: func() any {
@@ -111,16 +107,20 @@ func (r *relay) weighRows(lo, hi int) {
 	}
 }
 
+// quantise makes the int8 form of all z whose B needs it.
+func (r *relay) quantise(t *Team) {
+	for i := range r.jobs {
+		if l := r.jobs[i].Low; l != nil && l.B.form != formFloat {
+			l.acts.quantise(t)
+		}
+	}
+}
+
 // interleave does the jobs for fewer rows than a large tile has.
 func interleave(t *Team, a *Acts, jobs []Job) {
 	r := newRelay(a, jobs)
 	r.lanes = t.Threads()
-	panels := 0
-	for i := range r.as {
-		panels += r.as[i].W.panels
-	}
-	r.reduce = (panels + r.lanes - 1) / r.lanes
-	r.left.Store(int32(r.reduce * r.lanes))
+	r.left.Store(int32(r.lanes * firstPieces))
 	r.ready.Store(false)
 	if len(r.behind) < r.lanes {
 		r.behind = make([]atomic.Int32, r.lanes)
@@ -128,7 +128,7 @@ func interleave(t *Team, a *Acts, jobs []Job) {
 	for i := range r.lanes {
 		r.behind[i].Store(mainPieces)
 	}
-	t.For(r.lanes*(r.reduce+mainPieces+lastPieces), 1, r.run)
+	t.For(r.lanes*(firstPieces+mainPieces+lastPieces), 1, r.run)
 	r.done()
 }
 
@@ -136,25 +136,25 @@ func interleave(t *Team, a *Acts, jobs []Job) {
 // thread does all, the kinds go one after the other, so that it never waits
 // for itself.
 func (r *relay) share(lo, hi int) {
-	lane := r.reduce + mainPieces + lastPieces
+	lane := firstPieces + mainPieces + lastPieces
 	for kind := range 3 {
 		for i := lo; i < hi; i++ {
 			l, k := i/lane, i%lane
 			switch {
-			case k < r.reduce:
+			case k < firstPieces:
 				if kind == 0 {
-					r.first(l*r.reduce + k)
+					r.first(l*firstPieces + k)
 				}
-			case k < r.reduce+mainPieces:
+			case k < firstPieces+mainPieces:
 				if kind == 1 {
-					each(r.jobs, l*mainPieces+k-r.reduce, r.lanes*mainPieces, func(j *Job, from, to int) {
+					each(r.jobs, l*mainPieces+k-firstPieces, r.lanes*mainPieces, func(j *Job, from, to int) {
 						r.rows(j.W, r.acts, j, j.Add, from, to)
 					})
 					r.behind[l].Add(-1)
 				}
 			case kind == 2:
 				await(func() bool { return r.ready.Load() && r.behind[l].Load() == 0 })
-				each(r.jobs, l*lastPieces+k-r.reduce-mainPieces, r.lanes*lastPieces, func(j *Job, from, to int) {
+				each(r.jobs, l*lastPieces+k-firstPieces-mainPieces, r.lanes*lastPieces, func(j *Job, from, to int) {
 					if j.Low != nil {
 						r.rows(j.Low.B, &j.Low.acts, j, true, from, to)
 					}
@@ -164,38 +164,23 @@ func (r *relay) share(lo, hi int) {
 	}
 }
 
-// first does a panel of the As; whoever does the last one weighs and quantises.
+// first does a piece of the As; whoever does the last one weighs and quantises.
 func (r *relay) first(piece int) {
-	at := piece
-	for i := range r.as {
-		j := &r.as[i]
-		if at < j.W.panels {
-			r.rows(j.W, r.acts, j, false, at, at+1)
-			break
-		}
-		at -= j.W.panels
-	}
+	each(r.as, piece, r.lanes*firstPieces, func(j *Job, from, to int) {
+		r.rows(j.W, r.acts, j, false, from, to)
+	})
 	if r.left.Add(-1) > 0 {
 		return
 	}
 	r.weighRows(0, r.acts.n)
-	for i := range r.jobs {
-		if l := r.jobs[i].Low; l != nil && l.B.form != formFloat {
-			l.acts.quantise(nil)
-		}
-	}
+	r.quantise(nil)
 	r.ready.Store(true)
 }
 
 // rows does the panels from..to for all rows.
 func (r *relay) rows(w *Matrix, a *Acts, j *Job, sum bool, from, to int) {
 	for row := 0; row < r.acts.n; {
-		n := 1
-		if left := r.acts.n - row; left >= 4 {
-			n = 4
-		} else if left >= 2 {
-			n = 2
-		}
+		n := smallTile(r.acts.n - row)
 		strip(w, a, j, sum, from, to, row, n)
 		row += n
 	}

@@ -136,7 +136,11 @@ func (m *product) share(lo, hi int) {
 // panels computes the panels from..to of one job for the rows lo..hi.
 func (m *product) panels(j *Job, from, to, lo, hi int) {
 	whole := (hi - lo) / tileRows * tileRows
-	for p := from; p < to && whole > 0 && m.width == tilePanels; p += tilePanels {
+	if whole == 0 {
+		m.rest(j, from, to, lo, hi)
+		return
+	}
+	for p := from; p < to; p += tilePanels {
 		if p+1 < to {
 			m.tile(j, p, p+2, lo, whole)
 			m.rest(j, p, p+2, lo+whole, hi)
@@ -144,23 +148,27 @@ func (m *product) panels(j *Job, from, to, lo, hi int) {
 			m.rest(j, p, to, lo, hi)
 		}
 	}
-	if whole == 0 || m.width == 1 {
-		m.rest(j, from, to, lo, hi)
-	}
 }
 
 // rest computes the panels from..to for rows that are no large tile.
 func (m *product) rest(j *Job, from, to, lo, hi int) {
 	for r := lo; r < hi; {
-		rows := 1
-		if hi-r >= 4 {
-			rows = 4
-		} else if hi-r >= 2 {
-			rows = 2
-		}
-		m.tile(j, from, to, r, rows)
-		r += rows
+		n := smallTile(hi - r)
+		m.tile(j, from, to, r, n)
+		r += n
 	}
+}
+
+// smallTile is how many of the rows that are left go together, where they are
+// no large tile.
+func smallTile(left int) int {
+	switch {
+	case left >= 4:
+		return 4
+	case left >= 2:
+		return 2
+	}
+	return 1
 }
 
 // tile computes tiles of some panels and rows of a job and its low-rank part.
