@@ -197,7 +197,7 @@ var library = []string{"model", "reference", "train", "tokenizer", "chat", "task
 
 func TestProgramHasNoLogic(t *testing.T) {
 	source(t, func(pkg, path string, file *ast.File) {
-		if pkg != "crayon/cmd/crayon" {
+		if pkg != "crayon/internal/cli" {
 			return
 		}
 		for _, p := range imports(file) {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -23,7 +23,7 @@ import (
 var update = flag.Bool("update", false, "write the expected outputs anew")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"crayon": main})
+	testscript.Main(m, map[string]func(){"crayon": func() { os.Exit(Main()) }})
 }
 
 // TestScripts runs the program as a user does, on a tiny random model.

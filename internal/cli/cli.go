@@ -1,0 +1,28 @@
+// Package cli is the command line of Crayon, one file a verb: flags, a call of
+// the library, what is printed. Program crayon is it alone; program crayon-cuda
+// is it with an accelerator.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Main runs the command line of this process and returns the exit status.
+func Main() int { return run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
+
+// run is the whole program with its streams named; it returns the exit status.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{in: in, out: out, err: errs, signals: stop}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	return a.finish(ctx, root.ExecuteContext(ctx))
+}
