@@ -16,6 +16,7 @@ import (
 	"crayon/internal/qa"
 	"crayon/internal/store"
 	"crayon/internal/task"
+	"crayon/internal/train"
 )
 
 // Recipe is everything that decides a pool besides the model and the data.
@@ -36,9 +37,12 @@ type Recipe struct {
 	StepTokens   int     `yaml:"step_tokens"`
 	MicroTokens  int     `yaml:"micro_tokens"` // computed at a time by one worker; decides the order of sums
 	MaxTokens    int     `yaml:"max_tokens"`   // of prompt and longest answer, which has up to 96
+	Loss         string  `yaml:"loss"`         // ranking or lm
 	Answers      int     `yaml:"answers"`      // the right one and how many wrong ones at most
 	ListedShare  float64 `yaml:"listed"`       // share of ordinary rows whose own choices are listed in the prompt
 	SubsetShare  float64 `yaml:"subsets"`      // share of label rows that list only some of the labels
+	Nested       float64 `yaml:"nested"`       // share of rows whose blended weights are all 0: the shared adapter alone
+	Shots        float64 `yaml:"shots"`        // share of rows with 1 to 4 worked examples of the same task before the question
 
 	Store   string    `yaml:"store"` // quantisation of the stored sides
 	Licence string    `yaml:"licence"`
@@ -64,7 +68,7 @@ func ReadRecipe(path string) (Recipe, error) {
 func ParseRecipe(data []byte) (Recipe, error) {
 	r := Recipe{
 		Name: "pool", Adapters: 8, Rank: 3, SharedRank: 8, Keep: 4, FeatureLayer: 10, FeatureScale: true, LargestShare: 0.6,
-		Epochs: 1, LearningRate: 2e-3, StepTokens: 8192, MicroTokens: 512, MaxTokens: 256, Answers: 5, Store: "Q8_0", Licence: "unstated",
+		Epochs: 1, LearningRate: 2e-3, StepTokens: 8192, MicroTokens: 512, MaxTokens: 256, Loss: string(train.Ranking), Answers: 5, Store: "Q8_0", Licence: "unstated",
 	}
 	if len(data) > maxRecipe {
 		return r, fmt.Errorf("more than %d bytes", maxRecipe)
@@ -118,12 +122,20 @@ func (r *Recipe) check() error {
 		between("answers", float64(r.Answers), 1, 64),
 		between("listed", r.ListedShare, 0, 1),
 		between("subsets", r.SubsetShare, 0, 1),
+		between("nested", r.Nested, 0, 0.9),
+		between("shots", r.Shots, 0, 1),
 		between("epochs", float64(r.Epochs), 1, 1000),
 		between("feature_layer", float64(r.FeatureLayer), 0, 512),
 	} {
 		if err != nil {
 			return err
 		}
+	}
+	if l := train.Loss(r.Loss); l != train.Ranking && l != train.LM {
+		return fmt.Errorf("loss: %q is neither %s nor %s", r.Loss, train.Ranking, train.LM)
+	}
+	if r.Nested > 0 && r.SharedRank == 0 {
+		return errors.New("nested: there is no shared adapter to stand alone; set shared_rank")
 	}
 	if err := r.Rows.Validate(); err != nil {
 		return fmt.Errorf("rows.%w", err)

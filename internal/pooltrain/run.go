@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -300,14 +299,17 @@ func (r *run) largest(tau float32) float64 {
 
 func (r *run) examples() error {
 	r.data = make([]train.Example, len(r.picked))
+	b := newBuilder(&r.form, &r.o.Recipe, r.picked)
 	for i := range r.picked {
-		rng := rand.New(rand.NewPCG(r.o.Recipe.Rows.Seed, uint64(i)))
-		ex, err := build(&r.form, &r.o.Recipe, &r.picked[i], rng)
+		ex, nested, err := b.example(i)
 		if err != nil {
 			return err
 		}
 		if r.centroids != nil {
 			ex.Weights = pool.Weights(r.similarity(i), r.tau)
+			if nested {
+				clear(ex.Weights)
+			}
 		}
 		r.data[i] = ex
 	}
@@ -319,6 +321,7 @@ func (r *run) config() train.Config {
 	beside := strings.TrimSuffix(r.o.Out, filepath.Ext(r.o.Out))
 	return train.Config{
 		Adapters: c.Adapters, Rank: c.Rank, SharedRank: c.SharedRank,
+		Loss:   train.Loss(c.Loss),
 		Epochs: c.Epochs, LearningRate: c.LearningRate, StepTokens: c.StepTokens, MicroTokens: c.MicroTokens, MaxTokens: c.MaxTokens, Seed: c.Rows.Seed,
 		Workers: r.o.Workers, Checkpoint: beside + ".checkpoint", Log: beside + ".jsonl", Plot: beside + ".svg",
 		Progress: func(p train.Progress) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -249,7 +248,8 @@ func trainingPrompts(t *testing.T, path string) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20) {
-				ex, err := build(&form, &x.recipe, &x.row, rand.New(rand.NewPCG(seed, 1)))
+				x.recipe.Rows.Seed = seed
+				ex, _, err := newBuilder(&form, &x.recipe, []qa.Labelled{x.row}).example(0)
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(ex.Answers), x.recipe.Answers)
 				require.Equal(t, form.Answer(x.row.Gold()), ex.Answers[0])
