@@ -122,23 +122,14 @@ type header struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// state is what a run changes from step to step.
-type state struct {
-	params  *Params
-	moments moments
-	step    int // steps done
-}
-
-func (s *state) arrays() [][]float32 {
-	return [][]float32{s.params.Values, s.moments.first, s.moments.second}
-}
+func (s *State) arrays() [][]float32 { return [][]float32{s.Params.Values, s.First, s.Second} }
 
 // save writes the checkpoint whole or not at all.
-func (s *state) save(path string, id identity) error {
+func (s *State) save(path string, id identity, step int) error {
 	err := atomicfile.Write(path, func(out io.Writer) error {
 		sum := crc32.New(castagnoli)
 		w := io.MultiWriter(out, sum)
-		text, err := json.Marshal(header{Identity: id, Step: s.step, Values: len(s.params.Values)})
+		text, err := json.Marshal(header{Identity: id, Step: step, Values: len(s.Params.Values)})
 		if err != nil {
 			return err
 		}
@@ -159,14 +150,15 @@ func (s *state) save(path string, id identity) error {
 	return nil
 }
 
-// load reads the checkpoint at path into s; it is no error that there is none.
-func (s *state) load(path string, id identity) error {
+// load reads the checkpoint at path into s and returns how many steps were
+// done; it is no error that there is none.
+func (s *State) load(path string, id identity) (int, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
-	fail := func(err error) error {
-		return &fault.Error{Op: "read checkpoint", Path: path, Err: err, Hint: "remove the checkpoint to start afresh, or train with the same settings and data"}
+	fail := func(err error) (int, error) {
+		return 0, &fault.Error{Op: "read checkpoint", Path: path, Err: err, Hint: "remove the checkpoint to start afresh, or train with the same settings and data"}
 	}
 	if err != nil {
 		return fail(err)
@@ -193,10 +185,10 @@ func (s *state) load(path string, id identity) error {
 	if name := h.Identity.differs(id); name != "" {
 		return fail(fmt.Errorf("it is of another run: %s", name))
 	}
-	if h.Values != len(s.params.Values) || h.Step < 0 {
-		return fail(fmt.Errorf("%d parameters at step %d, this run has %d", h.Values, h.Step, len(s.params.Values)))
+	if h.Values != len(s.Params.Values) || h.Step < 0 {
+		return fail(fmt.Errorf("%d parameters at step %d, this run has %d", h.Values, h.Step, len(s.Params.Values)))
 	}
-	read := state{params: &Params{Values: make([]float32, h.Values)}, moments: newMoments(h.Values)}
+	read := newState(&Params{Values: make([]float32, h.Values)})
 	for _, x := range read.arrays() {
 		if err := readFloats(r, x); err != nil {
 			return fail(fmt.Errorf("cut short: %w", err))
@@ -207,8 +199,8 @@ func (s *state) load(path string, id identity) error {
 	if _, err := io.ReadFull(r, stored[:]); err != nil || binary.LittleEndian.Uint32(stored[:]) != want {
 		return fail(errors.New("its checksum is wrong"))
 	}
-	s.params.Values, s.moments, s.step = read.params.Values, read.moments, h.Step
-	return nil
+	s.Params.Values, s.First, s.Second = read.Params.Values, read.First, read.Second
+	return h.Step, nil
 }
 
 const chunkFloats = 16 << 10

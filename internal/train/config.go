@@ -66,15 +66,16 @@ type Example struct {
 
 // Progress is the state after a step.
 type Progress struct {
-	Step, Steps     int           // steps done, steps in all
-	Loss            float64       // of the step, mean over its examples
-	RankAccuracy    float64       // share of the step's examples whose right answer scored highest; NaN where none had two answers
-	GradNorm        float64       // before clipping
-	LearningRate    float64       // of the step
-	Tokens          int           // of the step
-	Examples        int           // of the step
-	TokensPerSecond float64       // since Run began
-	Left            time.Duration // estimated from it
+	Step, Steps       int           // steps done, steps in all
+	Loss              float64       // of the step, mean over its examples
+	RankAccuracy      float64       // share of the step's examples whose right answer scored highest; NaN where none had two answers
+	GradNorm          float64       // before clipping
+	LearningRate      float64       // of the step
+	Tokens            int           // of the step
+	Examples          int           // of the step
+	TokensPerSecond   float64       // since Run began
+	ExamplesPerSecond float64       // likewise
+	Left              time.Duration // estimated from it
 }
 
 func (c Config) withDefaults() Config {

@@ -250,7 +250,7 @@ func newPlain64(w *reference.Weights, c Config, p *Params) *plain64 {
 }
 
 // gradient computes one step's gradient of random parameters, and the loss.
-func gradient(t *testing.T, c Config, w *reference.Weights, examples []Example) (*Params, []float32, tally) {
+func gradient(t *testing.T, c Config, w *reference.Weights, examples []Example) (*Params, []float32, Tally) {
 	t.Helper()
 	p := NewParams(w.Config, c)
 	rng := rand.New(rand.NewPCG(3, 3))
@@ -259,7 +259,7 @@ func gradient(t *testing.T, c Config, w *reference.Weights, examples []Example) 
 			b[i] = float32(rng.NormFloat64() * 0.3)
 		}
 	}
-	var tasks []task
+	var tasks []Task
 	for _, e := range examples {
 		tasks = append(tasks, newTask(c, p, e))
 	}
@@ -287,8 +287,8 @@ func TestGradientAgainstFloat64(t *testing.T) {
 				examples := randomExamples(w.Config, 2, 5, []int{66, 3, 1}, []int{2, 1, 67}, []int{9, 4}, []int{1, 2, 2, 2, 2, 2})
 				p, grad, sum := gradient(t, c, w, examples)
 				check := newPlain64(w, c, p)
-				if want := check.loss(examples); math.Abs(sum.loss-want) > 1e-5*math.Abs(want) {
-					t.Fatalf("loss %v, float64 %v", sum.loss, want)
+				if want := check.loss(examples); math.Abs(sum.Loss-want) > 1e-5*math.Abs(want) {
+					t.Fatalf("loss %v, float64 %v", sum.Loss, want)
 				}
 				rng := rand.New(rand.NewPCG(9, 9))
 				for s := range arch.Slot(w.Config.Slots()) {

@@ -26,13 +26,14 @@ type record struct {
 	Tokens       int      `json:"tokens"`
 	Examples     int      `json:"examples"`
 	Speed        float64  `json:"tokens_per_second"`
+	ExampleSpeed float64  `json:"examples_per_second"`
 }
 
 // progress is the state that the record tells, of a run of the given steps.
 func (r record) progress(steps int) Progress {
 	p := Progress{
 		Step: r.Step, Steps: steps, Loss: r.Loss, RankAccuracy: math.NaN(), GradNorm: r.GradNorm, LearningRate: r.LearningRate,
-		Tokens: r.Tokens, Examples: r.Examples, TokensPerSecond: r.Speed,
+		Tokens: r.Tokens, Examples: r.Examples, TokensPerSecond: r.Speed, ExamplesPerSecond: r.ExampleSpeed,
 	}
 	if r.RankAccuracy != nil {
 		p.RankAccuracy = *r.RankAccuracy
@@ -100,7 +101,7 @@ func (j *journal) read(step int) error {
 func (j *journal) add(p Progress) error {
 	r := record{
 		Step: p.Step, Loss: p.Loss, GradNorm: p.GradNorm, LearningRate: p.LearningRate,
-		Tokens: p.Tokens, Examples: p.Examples, Speed: math.Round(p.TokensPerSecond),
+		Tokens: p.Tokens, Examples: p.Examples, Speed: math.Round(p.TokensPerSecond), ExampleSpeed: math.Round(10*p.ExamplesPerSecond) / 10,
 	}
 	if !math.IsNaN(p.RankAccuracy) {
 		r.RankAccuracy = &p.RankAccuracy

@@ -27,13 +27,13 @@ type target struct {
 
 // lossAndHead computes the loss of all tasks, each times share, and puts its
 // gradient in the residual's, zero before, at the positions that predict.
-func (w *worker) lossAndHead(tasks []task, share float64) tally {
-	var sum tally
+func (w *worker) lossAndHead(tasks []Task, share float64) Tally {
+	var sum Tally
 	for first, row := 0, 0; first < len(tasks); {
 		last, n := first, 0
 		for last < len(tasks) {
 			more := 1
-			for _, b := range tasks[last].tree.Branch {
+			for _, b := range tasks[last].Tree.Branch {
 				more += len(b)
 			}
 			if n > 0 && n+more > headRows {
@@ -50,9 +50,9 @@ func (w *worker) lossAndHead(tasks []task, share float64) tally {
 
 // add takes the rows of tree i: the prompt's last token, then every token of
 // every branch.
-func (h *head) add(b *reference.Batch, i int, t task) {
+func (h *head) add(b *reference.Batch, i int, t Task) {
 	h.rows = append(h.rows, b.End(i, -1)-1)
-	for j := range t.tree.Branch {
+	for j := range t.Tree.Branch {
 		for at := b.At(i, j, 0); at < b.End(i, j); at++ {
 			h.rows = append(h.rows, at)
 		}
@@ -60,7 +60,7 @@ func (h *head) add(b *reference.Batch, i int, t task) {
 }
 
 // chunk does so for tasks whose positions are the n from row on.
-func (w *worker) chunk(tasks []task, row, n int, share float64, sum *tally) {
+func (w *worker) chunk(tasks []Task, row, n int, share float64, sum *Tally) {
 	h := &w.head
 	model := w.model.Weights
 	c := model.Config
@@ -86,13 +86,13 @@ func (w *worker) chunk(tasks []task, row, n int, share float64, sum *tally) {
 
 // example adds an example's loss to sum and turns its logits, from row first
 // on, into their gradient. It returns how many rows it has.
-func (w *worker) example(t task, first int, share float64, sum *tally) int {
+func (w *worker) example(t Task, first int, share float64, sum *Tally) int {
 	v := w.model.Weights.Config.Vocab
 	h := &w.head
-	scores := make([]float64, len(t.answers))
-	targets := make([][]target, len(t.answers))
+	scores := make([]float64, len(t.Answers))
+	targets := make([][]target, len(t.Answers))
 	rows := 1
-	for j, a := range t.answers {
+	for j, a := range t.Answers {
 		for i, id := range a {
 			at := first // every answer's first token is predicted by the prompt's last
 			if i > 0 {
@@ -105,11 +105,11 @@ func (w *worker) example(t task, first int, share float64, sum *tally) int {
 		scores[j] /= float64(len(a))
 	}
 	loss, slope := w.config.loss(scores)
-	sum.loss += loss * share
+	sum.Loss += loss * share
 	if len(scores) > 1 {
-		sum.ranked++
+		sum.Ranked++
 		if best(scores) == 0 {
-			sum.right++
+			sum.Right++
 		}
 	}
 

@@ -3,22 +3,17 @@ package train
 import (
 	"math"
 	"sync"
-
-	"crayon/internal/kernel"
 )
 
 // Constants of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), without
 // weight decay.
 const (
-	beta1   = 0.9
-	beta2   = 0.99
-	epsilon = 1e-8
-	maxNorm = 1.0  // of the gradient over all parameters
+	Beta1   = 0.9
+	Beta2   = 0.99
+	Epsilon = 1e-8
+	MaxNorm = 1.0  // of the gradient over all parameters
 	floor   = 0.05 // of the learning rate, where the cosine ends
 )
-
-// moments are AdamW's running means of the gradient and of its square.
-type moments struct{ first, second []float32 }
 
 // rate is the learning rate of a step, from 0: a linear rise, and a cosine
 // from the peak down to floor.
@@ -70,23 +65,21 @@ func norm(workers int, grad []float32) float64 {
 }
 
 // update applies step number t (from 0) of AdamW at the given rate, with the
-// gradient, whose norm is given, clipped to maxNorm.
-func (m moments) update(workers, t int, rate, norm float64, values, grad []float32) {
+// gradient, whose norm is given, clipped to MaxNorm.
+func update(s *State, workers, t int, rate, norm float64, grad []float32) {
 	clip := float32(1)
-	if norm > maxNorm {
-		clip = float32(maxNorm / norm)
+	if norm > MaxNorm {
+		clip = float32(MaxNorm / norm)
 	}
-	size := float32(rate / (1 - math.Pow(beta1, float64(t+1))))
-	correct := float32(1 / (1 - math.Pow(beta2, float64(t+1))))
+	size := float32(rate / (1 - math.Pow(Beta1, float64(t+1))))
+	correct := float32(1 / (1 - math.Pow(Beta2, float64(t+1))))
 	parallel(workers, len(grad), func(_, lo, hi int) {
-		v, g, m1, m2 := values[lo:hi], grad[lo:hi], m.first[lo:hi], m.second[lo:hi]
+		v, g, m1, m2 := s.Params.Values[lo:hi], grad[lo:hi], s.First[lo:hi], s.Second[lo:hi]
 		for i := range v {
 			x := g[i] * clip
-			m1[i] = beta1*m1[i] + (1-beta1)*x
-			m2[i] = beta2*m2[i] + (1-beta2)*x*x
-			v[i] -= size * m1[i] / (float32(math.Sqrt(float64(m2[i]*correct))) + epsilon)
+			m1[i] = Beta1*m1[i] + (1-Beta1)*x
+			m2[i] = Beta2*m2[i] + (1-Beta2)*x*x
+			v[i] -= size * m1[i] / (float32(math.Sqrt(float64(m2[i]*correct))) + Epsilon)
 		}
 	})
 }
-
-func newMoments(n int) moments { return moments{kernel.Floats(n), kernel.Floats(n)} }

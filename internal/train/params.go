@@ -82,9 +82,9 @@ func (p *Params) layer(s arch.Slot) int {
 	return s.Layer() * (p.Arch.RankParams() / p.Arch.Layers) * p.Stacked()
 }
 
-// row is the stacked row weights of an example: Scale times 1 for the shared
+// Row is the stacked row weights of an example: Scale times 1 for the shared
 // adapter's rows and times its own weight for each other's.
-func (p *Params) row(weights []float32) []float32 {
+func (p *Params) Row(weights []float32) []float32 {
 	row := make([]float32, 0, p.Stacked())
 	for range p.SharedRank {
 		row = append(row, p.Scale)

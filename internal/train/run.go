@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -18,36 +19,48 @@ import (
 // Beside w it keeps a second copy of the linear layers, five values a
 // parameter, and about 0.8 GB a worker at 1024 tokens of a 135M model.
 func Run(ctx context.Context, c Config, w *reference.Weights, examples []Example) (*Params, error) {
+	return RunOn(ctx, c, w, examples, openCPU(w))
+}
+
+// RunOn is Run on another backend: the same examples in the same steps, and
+// the same files beside it.
+func RunOn(ctx context.Context, c Config, w *reference.Weights, examples []Example, open Open) (*Params, error) {
 	c = c.withDefaults()
 	if err := c.check(w.Config, examples); err != nil {
 		return nil, err
 	}
-	s := &state{params: NewParams(w.Config, c)}
-	s.moments = newMoments(len(s.params.Values))
+	s := newState(NewParams(w.Config, c))
 	id := c.identity(w, examples)
+	step := 0
 	if c.Checkpoint != "" {
-		if err := s.load(c.Checkpoint, id); err != nil {
+		var err error
+		if step, err = s.load(c.Checkpoint, id); err != nil {
 			return nil, err
 		}
 	}
-	tasks := make([]task, len(examples))
+	tasks := make([]Task, len(examples))
 	for i, e := range examples {
-		tasks[i] = newTask(c, s.params, e)
+		tasks[i] = newTask(c, s.Params, e)
 	}
-	r := &run{config: c, id: id, state: s, tasks: tasks, steps: schedule(c, tasks)}
-	if s.step > len(r.steps) {
-		return nil, &fault.Error{Op: "read checkpoint", Path: c.Checkpoint, Err: fmt.Errorf("step %d of %d", s.step, len(r.steps))}
+	r := &run{plan: &Plan{Config: c, Tasks: tasks, Steps: schedule(c, tasks)}, id: id, state: s, step: step}
+	if step > len(r.plan.Steps) {
+		return nil, &fault.Error{Op: "read checkpoint", Path: c.Checkpoint, Err: fmt.Errorf("step %d of %d", step, len(r.plan.Steps))}
 	}
 	var err error
-	if r.log, err = openJournal(c.Log, s.step); err != nil {
+	if r.log, err = openJournal(c.Log, step); err != nil {
 		return nil, err
 	}
 	defer r.log.close()
-	r.model = w.Fuse(s.params.Stacked(), s.params.A, s.params.B)
-	r.crew = newCrew(c, s.params, r.model)
+	if r.backend, err = open(r.plan, s); err != nil {
+		return nil, err
+	}
+	defer r.backend.Close()
 	err = r.train(ctx)
+	if saved := r.backend.Save(s); saved != nil {
+		return nil, errors.Join(err, saved)
+	}
 	if c.Checkpoint != "" {
-		if saved := s.save(c.Checkpoint, id); err == nil {
+		if saved := s.save(c.Checkpoint, id, r.step); err == nil {
 			err = saved
 		}
 	}
@@ -59,51 +72,50 @@ func Run(ctx context.Context, c Config, w *reference.Weights, examples []Example
 	if err != nil {
 		return nil, err
 	}
-	return s.params, nil
+	return s.Params, nil
 }
 
 // run is one call of Run under way.
 type run struct {
-	config Config
-	id     identity
-	state  *state
-	tasks  []task
-	steps  []step
-	model  *reference.Linears
-	crew   *crew
-	log    *journal
+	plan    *Plan
+	id      identity
+	state   *State
+	step    int // steps done
+	backend Backend
+	log     *journal
 }
 
 func (r *run) train(ctx context.Context) error {
-	c, s := r.config, r.state
-	if n := len(r.log.records); s.step == len(r.steps) && n == s.step && c.Progress != nil {
+	c, steps := r.plan.Config, r.plan.Steps
+	if n := len(r.log.records); r.step == len(steps) && n == r.step && c.Progress != nil {
 		c.Progress(r.log.records[n-1].progress(n)) // all was done before: say so
 	}
 	began, saved := time.Now(), time.Now()
-	left, done := 0, 0 // tokens
-	for _, x := range r.steps[s.step:] {
-		left += x.tokens
+	left, done, examples := 0, 0, 0 // tokens, tokens, examples
+	for _, x := range steps[r.step:] {
+		left += x.Tokens
 	}
-	for s.step < len(r.steps) {
-		x := r.steps[s.step]
-		sum, err := r.crew.run(ctx, x, r.tasks)
+	for r.step < len(steps) {
+		x := steps[r.step]
+		sum, norm, err := r.backend.Gradient(ctx, r.step)
 		if err != nil {
 			return r.stopped(ctx, err)
 		}
-		rate := c.rate(s.step, len(r.steps))
-		norm := norm(c.Workers, r.crew.total)
-		if math.IsNaN(norm+sum.loss) || math.IsInf(norm+sum.loss, 0) {
-			return &fault.Error{Op: "train", Err: fmt.Errorf("step %d: the loss is %v and the gradient's norm %v", s.step+1, sum.loss, norm), Hint: "train with a lower learning rate"}
+		rate := c.rate(r.step, len(steps))
+		if math.IsNaN(norm+sum.Loss) || math.IsInf(norm+sum.Loss, 0) {
+			return &fault.Error{Op: "train", Err: fmt.Errorf("step %d: the loss is %v and the gradient's norm %v", r.step+1, sum.Loss, norm), Hint: "train with a lower learning rate"}
 		}
-		s.moments.update(c.Workers, s.step, rate, norm, s.params.Values, r.crew.total)
-		r.refresh()
-		s.step++
-		left, done = left-x.tokens, done+x.tokens
-		speed := float64(done) / time.Since(began).Seconds()
+		if err := r.backend.Update(r.step, rate, norm); err != nil {
+			return err
+		}
+		r.step++
+		left, done, examples = left-x.Tokens, done+x.Tokens, examples+x.Examples
+		seconds := time.Since(began).Seconds()
+		speed := float64(done) / seconds
 		p := Progress{
-			Step: s.step, Steps: len(r.steps), Loss: sum.loss, RankAccuracy: float64(sum.right) / float64(sum.ranked),
-			GradNorm: norm, LearningRate: rate, Tokens: x.tokens, Examples: x.examples,
-			TokensPerSecond: speed, Left: time.Duration(float64(left) / speed * float64(time.Second)),
+			Step: r.step, Steps: len(steps), Loss: sum.Loss, RankAccuracy: float64(sum.Right) / float64(sum.Ranked),
+			GradNorm: norm, LearningRate: rate, Tokens: x.Tokens, Examples: x.Examples,
+			TokensPerSecond: speed, ExamplesPerSecond: float64(examples) / seconds, Left: time.Duration(float64(left) / speed * float64(time.Second)),
 		}
 		if err := r.log.add(p); err != nil {
 			return err
@@ -111,8 +123,8 @@ func (r *run) train(ctx context.Context) error {
 		if c.Progress != nil {
 			c.Progress(p)
 		}
-		if c.Checkpoint != "" && time.Since(saved) > c.CheckpointEvery && s.step < len(r.steps) {
-			if err := s.save(c.Checkpoint, r.id); err != nil {
+		if c.Checkpoint != "" && time.Since(saved) > c.CheckpointEvery && r.step < len(steps) {
+			if err := r.checkpoint(); err != nil {
 				return err
 			}
 			saved = time.Now()
@@ -126,20 +138,17 @@ func (r *run) stopped(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	e := &fault.Error{Op: "train", Err: fmt.Errorf("stopped after step %d of %d: %w", r.state.step, len(r.steps), ctx.Err())}
-	if r.config.Checkpoint != "" {
-		e.Path, e.Hint = r.config.Checkpoint, "the same command goes on from there"
+	e := &fault.Error{Op: "train", Err: fmt.Errorf("stopped after step %d of %d: %w", r.step, len(r.plan.Steps), ctx.Err())}
+	if r.plan.Config.Checkpoint != "" {
+		e.Path, e.Hint = r.plan.Config.Checkpoint, "the same command goes on from there"
 	}
 	return e
 }
 
-// refresh carries the As over to the fused matrices.
-func (r *run) refresh() {
-	parallel(r.config.Workers, len(r.model.Layers), func(_, lo, hi int) {
-		for l := lo; l < hi; l++ {
-			for j := range r.model.Layers[l] {
-				r.model.Layers[l][j].Refresh()
-			}
-		}
-	})
+// checkpoint writes the state as it is.
+func (r *run) checkpoint() error {
+	if err := r.backend.Save(r.state); err != nil {
+		return err
+	}
+	return r.state.save(r.plan.Config.Checkpoint, r.id, r.step)
 }

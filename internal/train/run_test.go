@@ -214,9 +214,9 @@ func TestBadInputIsRefused(t *testing.T) {
 
 func TestScheduleHoldsEveryExampleOnceAnEpoch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tasks := make([]task, rapid.IntRange(1, 60).Draw(t, "examples"))
+		tasks := make([]Task, rapid.IntRange(1, 60).Draw(t, "examples"))
 		for i := range tasks {
-			tasks[i].tokens = rapid.IntRange(1, 50).Draw(t, "tokens")
+			tasks[i].Tokens = rapid.IntRange(1, 50).Draw(t, "tokens")
 		}
 		c := Config{
 			Epochs: rapid.IntRange(1, 3).Draw(t, "epochs"), StepTokens: rapid.IntRange(1, 400).Draw(t, "step"),
@@ -226,17 +226,17 @@ func TestScheduleHoldsEveryExampleOnceAnEpoch(t *testing.T) {
 		steps := schedule(c, tasks)
 		for _, s := range steps {
 			tokens, examples := 0, 0
-			for _, m := range s.micro {
+			for _, m := range s.Micro {
 				if len(m) == 0 {
 					t.Fatal("an empty micro-batch")
 				}
 				for _, i := range m {
 					seen[i]++
-					tokens += tasks[i].tokens
+					tokens += tasks[i].Tokens
 					examples++
 				}
 			}
-			if tokens != s.tokens || examples != s.examples {
+			if tokens != s.Tokens || examples != s.Examples {
 				t.Fatalf("%+v holds %d tokens, %d examples", s, tokens, examples)
 			}
 		}
@@ -253,12 +253,12 @@ func TestTasksAreCutToSize(t *testing.T) {
 	e := Example{Prompt: []int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, Answers: [][]int32{{1, 2}, {1, 2, 3, 4, 5, 6}}}
 	p := NewParams(tiny("llama"), c)
 	got := newTask(c, p, e)
-	require.Equal(t, []int32{4, 5, 6, 7, 8, 9}, got.tree.Prefix, "room for the longest answer, cut to 4")
-	require.Equal(t, [][]int32{{1, 2}, {1, 2, 3, 4}}, got.answers)
-	require.Equal(t, [][]int32{{1}, {1, 2, 3}}, got.tree.Branch)
-	require.Equal(t, 10, got.tokens)
+	require.Equal(t, []int32{4, 5, 6, 7, 8, 9}, got.Tree.Prefix, "room for the longest answer, cut to 4")
+	require.Equal(t, [][]int32{{1, 2}, {1, 2, 3, 4}}, got.Answers)
+	require.Equal(t, [][]int32{{1}, {1, 2, 3}}, got.Tree.Branch)
+	require.Equal(t, 10, got.Tokens)
 	c.Loss = LM
-	require.Len(t, newTask(c, p, e).answers, 1)
+	require.Len(t, newTask(c, p, e).Answers, 1)
 }
 
 func TestLearningRate(t *testing.T) {
@@ -278,7 +278,7 @@ func TestListTakesTheStackApart(t *testing.T) {
 		p.Values[i] += float32(i%7) / 3
 	}
 	weights := []float32{0.5, 0.3, -0.2}
-	row := p.row(weights)
+	row := p.Row(weights)
 	list := p.List([]string{"all", "one"})
 	require.Equal(t, "all", list[0].Name)
 	require.Equal(t, "adapter-3", list[3].Name)

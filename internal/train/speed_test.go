@@ -46,12 +46,12 @@ func benchmarkStep(b *testing.B, micro int) {
 	}
 	examples := randomExamples(a, 8, 1, shapes...)
 	p := NewParams(a, c)
-	var tasks []task
+	var tasks []Task
 	for _, e := range examples {
 		tasks = append(tasks, newTask(c, p, e))
 	}
 	crew := newCrew(c, p, w.Fuse(p.Stacked(), p.A, p.B))
-	m := newMoments(len(p.Values))
+	state := newState(p)
 	steps := schedule(c, tasks)
 	// Once before the clock starts: the buffers grow.
 	if _, err := crew.run(context.Background(), steps[0], tasks); err != nil {
@@ -64,9 +64,9 @@ func benchmarkStep(b *testing.B, micro int) {
 		if _, err := crew.run(context.Background(), s, tasks); err != nil {
 			b.Fatal(err)
 		}
-		m.update(c.Workers, i, 1e-4, norm(c.Workers, crew.total), p.Values, crew.total)
-		tokens += s.tokens
-		count += s.examples
+		update(state, c.Workers, i, 1e-4, norm(c.Workers, crew.total), crew.total)
+		tokens += s.Tokens
+		count += s.Examples
 	}
 	b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
 	own := float64(tokens) / (processor(b) - used)

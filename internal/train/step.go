@@ -54,51 +54,51 @@ type buffer struct {
 }
 
 // run computes a step's gradient into total. Nothing of the parameters changes.
-func (w *crew) run(ctx context.Context, s step, tasks []task) (tally, error) {
-	buffers := make([]buffer, len(s.micro))
-	tallies := make([]tally, len(s.micro))
-	errs := make([]error, len(s.micro))
+func (w *crew) run(ctx context.Context, s Step, tasks []Task) (Tally, error) {
+	buffers := make([]buffer, len(s.Micro))
+	tallies := make([]Tally, len(s.Micro))
+	errs := make([]error, len(s.Micro))
 	for i := range w.stripes {
 		w.stripes[i].next = 0
 	}
 	var next atomic.Int64
 	var wait sync.WaitGroup
 	stop := func() bool { return ctx.Err() != nil }
-	for id, one := range w.workers[:min(len(w.workers), len(s.micro))] {
+	for id, one := range w.workers[:min(len(w.workers), len(s.Micro))] {
 		wait.Go(func() {
 			for {
 				// The buffer first, then the number: so the lowest unfinished
 				// micro-batch always has a buffer, and the others' come free.
 				grad := <-w.free
 				i := int(next.Add(1)) - 1
-				if i >= len(s.micro) || stop() {
+				if i >= len(s.Micro) || stop() {
 					w.free <- grad
 					return
 				}
 				if grad == nil {
 					grad = kernel.Floats(len(w.total))
 				}
-				batch := make([]task, len(s.micro[i]))
-				for j, t := range s.micro[i] {
+				batch := make([]Task, len(s.Micro[i]))
+				for j, t := range s.Micro[i] {
 					batch[j] = tasks[t]
 				}
 				buffers[i].grad = grad
 				buffers[i].left.Store(int32(len(w.stripes)))
-				tallies[i], errs[i] = one.run(batch, 1/float64(s.examples), grad, stop)
+				tallies[i], errs[i] = one.run(batch, 1/float64(s.Examples), grad, stop)
 				buffers[i].done.Store(true)
 				w.reduce(buffers, id)
 			}
 		})
 	}
 	wait.Wait()
-	var sum tally
+	var sum Tally
 	for i, t := range tallies {
 		if errs[i] != nil {
 			return sum, errs[i]
 		}
-		sum.loss += t.loss
-		sum.ranked += t.ranked
-		sum.right += t.right
+		sum.Loss += t.Loss
+		sum.Ranked += t.Ranked
+		sum.Right += t.Right
 	}
 	return sum, ctx.Err()
 }

@@ -8,10 +8,10 @@ import (
 	"crayon/internal/reference"
 )
 
-// tally is what a micro-batch reports, summed over its examples.
-type tally struct {
-	loss          float64
-	ranked, right int // examples with two answers or more; of these, right answer first
+// Tally is what a micro-batch or a step reports, summed over its examples.
+type Tally struct {
+	Loss          float64 // mean over the step's examples
+	Ranked, Right int     // examples with two answers or more; of these, right answer first
 }
 
 // worker computes micro-batches on one goroutine, in buffers of its own.
@@ -38,16 +38,16 @@ func newWorker(c Config, p *Params, l *reference.Linears) *worker {
 // run computes the tasks' loss, each example's times share, and writes its
 // gradient to grad, laid out as Params.Values. stop ends it early, leaving
 // grad unfinished.
-func (w *worker) run(tasks []task, share float64, grad []float32, stop func() bool) (tally, error) {
+func (w *worker) run(tasks []Task, share float64, grad []float32, stop func() bool) (Tally, error) {
 	trees := make([]reference.Branches, len(tasks))
 	rows := make([][]float32, len(tasks))
 	for i, t := range tasks {
-		trees[i], rows[i] = t.tree, t.row
+		trees[i], rows[i] = t.Tree, t.Row
 	}
 	c := w.model.Weights.Config
 	batch, err := reference.NewBatch(c.Vocab, trees, rows)
 	if err != nil {
-		return tally{}, err
+		return Tally{}, err
 	}
 	w.head.rows = w.head.rows[:0]
 	for i, t := range tasks {
