@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -152,6 +153,10 @@ var dials = map[string]string{
 	"syscall":    `^(Connect|Exec|ForkExec|StartProcess)$`,
 }
 
+// dynamic are the packages that may link the C library dynamically, as purego
+// does: program crayon is static and holds none of them.
+var dynamic = []string{"crayon/internal/cuda"}
+
 func TestOnlyUpstreamDials(t *testing.T) {
 	source(t, func(pkg, path string, file *ast.File) {
 		if pkg == "crayon/internal/upstream" || exempt(pkg) {
@@ -167,8 +172,7 @@ func TestOnlyUpstreamDials(t *testing.T) {
 			if strings.HasPrefix(p, "github.com/openai/") {
 				t.Errorf("%s imports %s, a client: what leaves goes through internal/upstream", path, p)
 			}
-			// purego links the C library dynamically: the program would not be static.
-			if strings.Contains(p, "purego") || p == "C" {
+			if p == "C" || strings.Contains(p, "purego") && !slices.Contains(dynamic, pkg) {
 				t.Errorf("%s imports %s", path, p)
 			}
 			if pattern := dials[p]; pattern != "" {
@@ -206,4 +210,18 @@ func TestProgramHasNoLogic(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestProgramIsStatic(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "crayon/cmd/crayon")
+	list.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build
+	out, err := list.Output()
+	require.NoError(t, err)
+	packages := strings.Fields(string(out))
+	require.Contains(t, packages, "crayon/internal/cli")
+	for _, p := range packages {
+		if strings.Contains(p, "purego") || p == "runtime/cgo" || slices.Contains(dynamic, p) {
+			t.Errorf("program crayon holds %s, which links the C library dynamically", p)
+		}
+	}
 }
