@@ -8,6 +8,11 @@ BIN      := bin/crayon
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Version=$(VERSION)'
 DATA     ?= $(CRAYON_DATA)
+DEVICE   ?= cpu
+RECIPE   ?= recipes/default.yaml
+FOLD_DIR ?= bin/fold-pools
+FOLD_NUMBERS := 1 2 3 4 5
+FOLD_FILES   := $(FOLD_NUMBERS:%=$(FOLD_DIR)/fold-%.crayon)
 # A count: a duration can fail at its own deadline (golang issue 75804).
 FUZZTIME ?= 20000x
 TARGETS  := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
@@ -91,6 +96,20 @@ bench: build ## measure customisation on the data in DATA, into bench/results
 	@test -n "$(DATA)" || { echo "make bench DATA=folder of question-answer data"; exit 2; }
 	mkdir -p bench/results
 	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.svg $(ARGS)
+
+.PHONY: fold-pools
+fold-pools: $(FOLD_FILES) ## train the five pools that each leave families out, on DEVICE=cpu or cuda, into FOLD_DIR
+	mkdir -p bench/results
+	@{ printf '{\n  "recipe": "%s",\n  "pools": {' '$(RECIPE)'; sep=; \
+	for k in $(FOLD_NUMBERS); do \
+		printf '%s\n    "fold-%s": "%s"' "$$sep" $$k $$(sha256sum < $(FOLD_DIR)/fold-$$k.crayon | cut -d' ' -f1) && sep=,; \
+	done; printf '\n  }\n}\n'; } > bench/results/fold-pools.json
+	@cat bench/results/fold-pools.json
+
+$(FOLD_DIR)/fold-%.crayon: | build
+	@test -n "$(DATA)" || { echo "make fold-pools DATA=folder of question-answer data"; exit 2; }
+	mkdir -p $(FOLD_DIR)
+	$(BIN) pool train $@ --data "$(DATA)" --recipe $(RECIPE) --fold $* $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
 
 .PHONY: bench-gate
 bench-gate: ## compare allocations, products, tokens, dials with bench/baseline.json; ARGS=-accept takes the new ones

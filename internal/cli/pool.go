@@ -133,7 +133,8 @@ func (a *app) poolVerifyCommand() *cobra.Command {
 
 func (a *app) poolTrainCommand() *cobra.Command {
 	var data, recipe, single string
-	var workers int
+	var workers, fold int
+	var permissive bool
 	cmd := &cobra.Command{
 		Use: "train POOL --data DIR", Short: "Train a pool from question-answer data, on this machine's processor",
 		Long: `Trains the adapters of a pool jointly and writes them with their indicators to the
@@ -152,6 +153,12 @@ training goes on, a log and the loss curve.`,
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("fold") {
+				if err := r.Rows.LeaveOut(fold); err != nil {
+					return usage(err, "crayon pool train --help")
+				}
+			}
+			r.Rows.PermissiveOnly = r.Rows.PermissiveOnly || permissive
 			model, err := a.modelPath()
 			if err != nil {
 				return err
@@ -193,6 +200,8 @@ training goes on, a log and the loss curve.`,
 	f.StringVar(&data, "data", "", "the `FOLDER` of question-answer data")
 	f.StringVar(&recipe, "recipe", "", "the recipe, a YAML `FILE`; docs/pool.md lists its keys")
 	f.StringVar(&single, "single", "", "train only the benchmark's rival, one adapter of the recipe's single_rank, to the GGUF `FILE`")
+	f.IntVar(&fold, "fold", 0, "leave out the data sets of fold `K`, 1 to 5 (docs/data.md), so that they can be scored as new ones")
+	f.BoolVar(&permissive, "permissive-only", false, "leave out data whose licence is share-alike, unstated or unknown")
 	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
 	return cmd
 }

@@ -70,9 +70,6 @@ func (d *Data) Datasets() []string {
 	return names
 }
 
-// Splits returns the splits of a data set, sorted; nil if there is no such set.
-func (d *Data) Splits(dataset string) []string { return slices.Clone(d.splits[dataset]) }
-
 // EvalSplit returns the split that scored rows come from: the first of test,
 // dev and all. A data set without any is an error.
 func (d *Data) EvalSplit(dataset string) (string, error) {

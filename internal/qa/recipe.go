@@ -1,17 +1,9 @@
 package qa
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
-
-// maxRecipe bounds a recipe file in bytes.
-const maxRecipe = 1 << 20
 
 // Recipe says which rows a pool is trained on.
 type Recipe struct {
@@ -33,27 +25,6 @@ type Exclude struct {
 	Datasets []string `yaml:"datasets,omitempty" json:"datasets,omitempty"`
 	Families []string `yaml:"families,omitempty" json:"families,omitempty"` // a family by its name or by any member
 	Subjects []string `yaml:"subjects,omitempty" json:"subjects,omitempty"` // dataset/subject
-}
-
-// ParseRecipe reads a YAML recipe; an unknown key is an error.
-func ParseRecipe(data []byte) (Recipe, error) {
-	var r Recipe
-	if len(data) > maxRecipe {
-		return r, fmt.Errorf("more than %d bytes", maxRecipe)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&r); err != nil {
-		if errors.Is(err, io.EOF) {
-			return r, errors.New("empty")
-		}
-		return r, err
-	}
-	var more yaml.Node
-	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		return r, errors.New("more than one YAML document")
-	}
-	return r, r.Validate()
 }
 
 // Validate checks ranges and forms.
