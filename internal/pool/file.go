@@ -62,7 +62,7 @@ func Parse(data []byte) (*Pool, error) {
 		return nil, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
 	}
 	sum := sha256.Sum256(data)
-	p := &Pool{digest: hex.EncodeToString(sum[:])}
+	p := &Pool{digest: hex.EncodeToString(sum[:]), size: len(data)}
 	r.pool(p)
 	if r.err != nil {
 		return nil, r.err
@@ -76,13 +76,8 @@ func Parse(data []byte) (*Pool, error) {
 			p.Stack.Owner = append(p.Stack.Owner, i)
 		}
 	}
-	p.Baseline = map[string]*adapter.Adapter{}
-	for _, name := range r.strings("crayon.baseline.names") {
-		s, err := r.stack(p.Base.Shape, "baseline."+name+".", r.uint("crayon.baseline."+name+".rank", maxRank))
-		if err != nil {
-			return nil, err
-		}
-		p.Baseline[name] = &adapter.Adapter{Name: name, Scale: 1, Pairs: s.Pairs}
+	if p.Baseline, err = r.baselines(p.Base.Shape); err != nil {
+		return nil, err
 	}
 	return p, r.err
 }
@@ -138,20 +133,11 @@ func (r *reader) strings(key string) []string {
 
 func (r *reader) pool(p *Pool) {
 	p.Name = r.string("general.name")
-	b := &p.Base
-	b.Name, b.Digest, b.Lineage = r.string("crayon.base.name"), r.string("crayon.base.digest"), r.string("crayon.base.lineage")
-	b.Shape = arch.Config{
-		Family: r.string("crayon.base.family"), Layers: r.uint("crayon.base.layers", 512), Dim: r.uint("crayon.base.dim", 1<<16),
-		Heads: r.uint("crayon.base.heads", 1024), KVHeads: r.uint("crayon.base.kv_heads", 1024), FF: r.uint("crayon.base.ff", 1<<20),
+	p.Base = r.base()
+	if r.err != nil {
+		return
 	}
-	if s := &b.Shape; r.err == nil {
-		if s.Layers == 0 || s.Dim == 0 || s.Heads == 0 || s.KVHeads == 0 || s.FF == 0 || s.Dim%s.Heads != 0 || s.Heads%s.KVHeads != 0 {
-			r.fail("crayon.base", "impossible shape")
-			return
-		}
-		s.HeadDim = s.Dim / s.Heads
-	}
-	ft := &p.Feature
+	b, ft := &p.Base, &p.Feature
 	ft.Name, ft.Text = r.string("crayon.feature.name"), r.string("crayon.feature.text")
 	ft.Layer, ft.MaxTokens = r.uint("crayon.feature.layer", 512), r.uint("crayon.feature.max_tokens", 1<<20)
 	ft.Tau = float32(r.float("crayon.feature.tau"))
@@ -210,15 +196,37 @@ func (r *reader) pool(p *Pool) {
 	m.Seed, m.Data, m.Licences = seed, r.strings("crayon.made.data"), r.strings("crayon.made.licences")
 	m.Loss, m.Seconds = r.float("crayon.made.loss"), r.float("crayon.made.seconds")
 	m.Examples, m.Steps, m.Workers = r.uint("crayon.made.examples", 1<<40), r.uint("crayon.made.steps", 1<<40), r.uint("crayon.made.workers", 1<<16)
+	r.card(m)
+	p.Coverage = r.coverage(b.Shape.Dim)
 }
 
-func (r *reader) vector(name string, n int) []float32 {
+// base reads which model the adapters belong to.
+func (r *reader) base() Base {
+	b := Base{Name: r.string("crayon.base.name"), Digest: r.string("crayon.base.digest"), Lineage: r.string("crayon.base.lineage")}
+	b.Shape = arch.Config{
+		Family: r.string("crayon.base.family"), Layers: r.uint("crayon.base.layers", 512), Dim: r.uint("crayon.base.dim", 1<<16),
+		Heads: r.uint("crayon.base.heads", 1024), KVHeads: r.uint("crayon.base.kv_heads", 1024), FF: r.uint("crayon.base.ff", 1<<20),
+	}
+	if s := &b.Shape; r.err == nil {
+		if s.Layers == 0 || s.Dim == 0 || s.Heads == 0 || s.KVHeads == 0 || s.FF == 0 || s.Dim%s.Heads != 0 || s.Heads%s.KVHeads != 0 {
+			r.fail("crayon.base", "impossible shape")
+			return b
+		}
+		s.HeadDim = s.Dim / s.Heads
+	}
+	return b
+}
+
+func (r *reader) vector(name string, n int) []float32 { return r.values(name, gguf.F32, n) }
+
+// values reads a tensor of n finite values of type kind; nil when it fails.
+func (r *reader) values(name string, kind gguf.Type, n int) []float32 {
 	t := r.f.Tensor(name)
 	if r.err != nil {
 		return nil
 	}
-	if t == nil || t.Elements() != n || t.Type != gguf.F32 {
-		r.fail(name, "missing, or not %d F32 values", n)
+	if t == nil || t.Elements() != n || t.Type != kind {
+		r.fail(name, "missing, or not %d %s values", n, kind)
 		return nil
 	}
 	v := make([]float32, n)
@@ -286,22 +294,16 @@ func sideName(s arch.Slot, side string) string {
 }
 
 // Bytes renders the pool as a file, its sides stored as t (Q8_0 or smaller).
-func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
+func (p *Pool) Bytes(t gguf.Type) ([]byte, error) { return p.bytes(t, p.Made) }
+
+// bytes is Bytes with m for the pool's provenance.
+func (p *Pool) bytes(t gguf.Type, m Provenance) ([]byte, error) {
 	b := gguf.NewBuilder()
 	b.Set("general.type", fileType)
 	b.Set("general.name", p.Name)
-	b.Set("general.license", p.Made.Licence)
+	b.Set("general.license", m.Licence)
 	b.Set("crayon.version", uint32(fileVersion))
-	s := p.Base.Shape
-	b.Set("crayon.base.name", p.Base.Name)
-	b.Set("crayon.base.digest", p.Base.Digest)
-	b.Set("crayon.base.lineage", p.Base.Lineage)
-	b.Set("crayon.base.family", s.Family)
-	b.Set("crayon.base.layers", uint32(s.Layers))
-	b.Set("crayon.base.dim", uint32(s.Dim))
-	b.Set("crayon.base.heads", uint32(s.Heads))
-	b.Set("crayon.base.kv_heads", uint32(s.KVHeads))
-	b.Set("crayon.base.ff", uint32(s.FF))
+	setBase(b, p.Base)
 	b.Set("crayon.feature.name", p.Feature.Name)
 	b.Set("crayon.feature.text", p.Feature.Text)
 	b.Set("crayon.feature.layer", uint32(p.Feature.Layer))
@@ -328,7 +330,6 @@ func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
 	b.Set("crayon.members.ranks", ranks)
 	b.Set("crayon.members.shared", shared)
 	b.Set("crayon.members.examples", counts)
-	m := p.Made
 	b.Set("crayon.made.created", m.Created)
 	b.Set("crayon.made.recipe", m.Recipe)
 	b.Set("crayon.made.seed", m.Seed)
@@ -339,6 +340,10 @@ func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
 	b.Set("crayon.made.examples", uint64(m.Examples))
 	b.Set("crayon.made.steps", uint64(m.Steps))
 	b.Set("crayon.made.workers", uint32(m.Workers))
+	setCard(b, m)
+	if err := addCoverage(b, p.Coverage); err != nil {
+		return nil, err
+	}
 	if err := add(b, "feature.mean", gguf.F32, p.Feature.Mean, len(p.Feature.Mean)); err != nil {
 		return nil, err
 	}
@@ -353,22 +358,13 @@ func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
 	if err := addStack(b, "", t, p.Stack.Pairs); err != nil {
 		return nil, err
 	}
-	var rivals []string
-	for name := range p.Baseline {
-		rivals = append(rivals, name)
+	if err := addBaselines(b, t, p.Baseline); err != nil {
+		return nil, err
 	}
-	slices.Sort(rivals)
-	b.Set("crayon.baseline.names", rivals)
-	for _, name := range rivals {
-		a, err := adapter.NewStack([]*adapter.Adapter{p.Baseline[name]})
-		if err != nil {
-			return nil, err
-		}
-		b.Set("crayon.baseline."+name+".rank", uint32(a.Rank))
-		if err := addStack(b, "baseline."+name+".", t, a.Pairs); err != nil {
-			return nil, err
-		}
-	}
+	return render(b)
+}
+
+func render(b *gguf.Builder) ([]byte, error) {
 	var buf bytes.Buffer
 	if _, err := b.WriteTo(&buf); err != nil {
 		return nil, err
@@ -377,13 +373,9 @@ func (p *Pool) Bytes(t gguf.Type) ([]byte, error) {
 }
 
 // Write stores the pool at path, whole or not at all, and returns it as read
-// back: with the values of its stored form and its digest.
+// back: with the values of its stored form, their error and its digest.
 func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
-	data, err := p.Bytes(t)
-	if err != nil {
-		return nil, &fault.Error{Op: "write pool", Path: path, Err: err}
-	}
-	stored, err := Parse(data)
+	stored, data, err := p.stored(t)
 	if err != nil {
 		return nil, &fault.Error{Op: "write pool", Path: path, Err: err, Exit: fault.ExitVerify}
 	}
@@ -392,6 +384,41 @@ func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
 	}
 	stored.path = path
 	return stored, nil
+}
+
+// stored renders the pool with the error of its stored sides in its card.
+func (p *Pool) stored(t gguf.Type) (*Pool, []byte, error) {
+	made := p.Made
+	made.Store, made.StoreError = t.String(), 0
+	data, err := p.bytes(t, made)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, err := Parse(data)
+	if err != nil || t == gguf.F32 {
+		return stored, data, err
+	}
+	if made.StoreError, err = p.StoreError(stored); err != nil {
+		return nil, nil, err
+	}
+	if data, err = p.bytes(t, made); err != nil {
+		return nil, nil, err
+	}
+	stored, err = Parse(data)
+	return stored, data, err
+}
+
+func setBase(b *gguf.Builder, base Base) {
+	s := base.Shape
+	b.Set("crayon.base.name", base.Name)
+	b.Set("crayon.base.digest", base.Digest)
+	b.Set("crayon.base.lineage", base.Lineage)
+	b.Set("crayon.base.family", s.Family)
+	b.Set("crayon.base.layers", uint32(s.Layers))
+	b.Set("crayon.base.dim", uint32(s.Dim))
+	b.Set("crayon.base.heads", uint32(s.Heads))
+	b.Set("crayon.base.kv_heads", uint32(s.KVHeads))
+	b.Set("crayon.base.ff", uint32(s.FF))
 }
 
 func addStack(b *gguf.Builder, prefix string, t gguf.Type, pairs map[arch.Slot]*adapter.Pair) error {

@@ -10,7 +10,6 @@ import (
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/fault"
-	"crayon/internal/kernel"
 )
 
 // Pool is a set of adapters trained together on one base model.
@@ -24,8 +23,10 @@ type Pool struct {
 	Keep     int // how many blended adapters a customisation keeps by default
 	Made     Provenance
 	Baseline map[string]*adapter.Adapter // rivals the benchmark needs; may be empty
+	Coverage []Cover                     // where the training data lie; empty in files of before it was kept
 
 	digest   string
+	size     int
 	path     string
 	gramOnce sync.Once
 	gramOf   [][]float64
@@ -71,7 +72,8 @@ type Provenance struct {
 	Created  string // RFC 3339
 	Recipe   string // YAML
 	Seed     uint64
-	Data     []string // data sets, with their row counts
+	Data     []string // data sets, with their row counts, in words
+	Sets     []DataSet
 	Licences []string // of the data
 	Licence  string   // of the pool itself
 	Loss     float64  // training loss at the end
@@ -79,6 +81,13 @@ type Provenance struct {
 	Steps    int
 	Seconds  float64 // wall time of the training
 	Workers  int
+	Device   string   // what computed, in words; "" if not kept
+	Program  string   // version and commit of the trainer; "" if not kept
+	Limits   []string // what the pool is not for
+	Changes  []string // what was done to the file since, the oldest first
+
+	Store      string  // type of the stored sides
+	StoreError float64 // of the stored products against the trained ones, relative (Frobenius); 0 if not kept
 }
 
 // Bare is the pool of a model that has none: no adapters, so no customisations.
@@ -88,6 +97,12 @@ func Bare(lineage string, c arch.Config) *Pool {
 
 // Digest is the sha256 of the pool's file, hex.
 func (p *Pool) Digest() string { return p.digest }
+
+// Size is the length of the pool's file in bytes.
+func (p *Pool) Size() int { return p.size }
+
+// Path is the pool's file; "" if it came from memory.
+func (p *Pool) Path() string { return p.path }
 
 // Blended lists the indices of the members that take part in blending.
 func (p *Pool) Blended() []int {
@@ -288,11 +303,13 @@ func (p *Pool) gram() [][]float64 {
 		for i := range p.gramOf {
 			p.gramOf[i] = make([]float64, n)
 		}
-		for _, pair := range p.Stack.Pairs {
+		for s := range arch.Slot(p.Base.Shape.Slots()) { // in order: sums have the same bits each time
+			pair := p.Stack.Pairs[s]
+			if pair == nil {
+				continue
+			}
 			r := pair.Rank
-			aa, bb := make([]float32, r*r), make([]float32, r*r)
-			kernel.Gemm(nil, false, true, r, r, pair.In, 1, pair.A, pair.In, pair.A, pair.In, 0, aa, r)
-			kernel.Gemm(nil, true, false, r, r, pair.Out, 1, pair.B, r, pair.B, r, 0, bb, r)
+			aa, bb := sideGrams(pair)
 			for x := 0; x < r; x++ {
 				for y := 0; y < r; y++ {
 					p.gramOf[p.Stack.Owner[x]][p.Stack.Owner[y]] += float64(aa[x*r+y]) * float64(bb[x*r+y])
