@@ -219,7 +219,7 @@ func (p *Pool) WriteCard(w io.Writer) error {
 func (m *Provenance) Trained() string {
 	on := fmt.Sprintf("%d workers", m.Workers)
 	if m.Device != "" {
-		on = m.Device
+		on = m.Device + ", " + on
 	}
 	return fmt.Sprintf("%s, %d examples, %d steps, %.0f s on %s, last step's loss %.3f, seed %d", m.Created, m.Examples, m.Steps, m.Seconds, on, m.Loss, m.Seed)
 }

@@ -55,9 +55,12 @@ func sample(t testing.TB) *Pool {
 		},
 		Keep: 1,
 		Made: Provenance{Created: "2026-01-02T03:04:05Z", Recipe: "adapters: 2\n", Seed: math.MaxUint64, Data: []string{"a: 3 rows"}, Licences: []string{"MIT"},
-			Licence: "CC-BY-4.0", Loss: 1.5, Examples: 7, Steps: 9, Seconds: 2.25, Workers: 2},
+			Licence: "CC-BY-4.0", Loss: 1.5, Examples: 7, Steps: 9, Seconds: 2.25, Workers: 2,
+			Sets: []DataSet{{"a", 3, "MIT"}, {"b", 4, "CC BY-SA 4.0"}}, Device: "CPU", Program: "crayon dev", Limits: []string{"anything real"}},
 		Baseline: map[string]*adapter.Adapter{"single": random(rng, "single", 3, c)},
+		Coverage: []Cover{{"a", 3, make([]float32, c.Dim)}, {"b", 4, make([]float32, c.Dim)}},
 	}
+	p.Coverage[0].Direction[3], p.Coverage[1].Direction[5] = 1, -1
 	var all []*adapter.Adapter
 	for _, m := range p.Members {
 		all = append(all, random(rng, m.Name, m.Rank, c))
@@ -165,6 +168,9 @@ func spoil(t testing.TB, set map[string]any, swap func(*gguf.Tensor) *gguf.Tenso
 	f, err := gguf.Parse(data)
 	require.NoError(t, err)
 	b := gguf.NewBuilder()
+	if e, there := set["crayon.made.store_error"]; there { // written only when it is known
+		b.Set("crayon.made.store_error", e)
+	}
 	for _, k := range f.Keys() {
 		v, _ := f.Value(k)
 		if n, there := set[k]; there {
@@ -243,6 +249,13 @@ func TestParseRefuses(t *testing.T) {
 		{"crayon.members.covers", []string{}, "crayon.members"},
 		{"crayon.made.loss", nan, "crayon.made.loss"},
 		{"crayon.made.steps", nil, "crayon.made.steps"},
+		{"crayon.made.sets.names", []string{"a"}, "crayon.made.sets"},
+		{"crayon.made.sets.rows", []int32{3, -4}, "crayon.made.sets.rows"},
+		{"crayon.made.store_error", nan, "crayon.made.store_error"},
+		{"crayon.coverage.names", []string{"a", "b", "c"}, "crayon.coverage"},
+		{"crayon.coverage.rows", []int32{3, -1}, "crayon.coverage.rows"},
+		{"crayon.baseline.names", []string{"single", "single"}, "there twice"},
+		{"crayon.baseline.names", []string{"a.b"}, "no name"},
 		{"crayon.baseline.names", []string{"other"}, "crayon.baseline.other.rank"},
 		{"crayon.baseline.single.rank", uint32(4), "baseline.single"},
 		{"crayon.baseline.single.rank", uint32(0), "baseline.single"},
@@ -269,13 +282,13 @@ func TestParseRefusesTensors(t *testing.T) {
 		return func(w *gguf.Tensor) *gguf.Tensor {
 			n := *w
 			n.Data = slices.Clone(w.Data)
-			binary.LittleEndian.PutUint32(n.Data[8:], math.Float32bits(v))
+			binary.LittleEndian.PutUint32(n.Data[8:], math.Float32bits(v)) // in 16 bits, the upper half is no number either
 			return &n
 		}
 	}
 	narrow := func(w *gguf.Tensor) *gguf.Tensor {
 		n := *w
-		n.Shape, n.Data = []int{16, w.Rows()}, w.Data[:64*w.Rows()]
+		n.Shape, n.Data = []int{16, w.Rows()}, w.Data[:len(w.Data)/2]
 		return &n
 	}
 	half := func(w *gguf.Tensor) *gguf.Tensor {
@@ -291,7 +304,7 @@ func TestParseRefusesTensors(t *testing.T) {
 	require.NoError(t, err, "a pool may have no scale")
 	_, err = Parse(spoil(t, nil, change("feature.scale", put(float32(math.NaN())))))
 	require.ErrorContains(t, err, "feature.scale")
-	for _, name := range []string{"feature.mean", "indicators", a, "baseline.single." + a} {
+	for _, name := range []string{"feature.mean", "indicators", "coverage", a, "baseline.single." + a} {
 		for what, change := range map[string]func(string) func(*gguf.Tensor) *gguf.Tensor{
 			"gone":     func(n string) func(*gguf.Tensor) *gguf.Tensor { return change(n, gone) },
 			"NaN":      func(n string) func(*gguf.Tensor) *gguf.Tensor { return change(n, put(float32(math.NaN()))) },
@@ -307,7 +320,7 @@ func TestParseRefusesTensors(t *testing.T) {
 	_, err = Parse(spoil(t, nil, change("indicators", half)))
 	require.ErrorContains(t, err, "F32")
 	_, err = Parse(spoil(t, nil, func(w *gguf.Tensor) *gguf.Tensor {
-		if w.Name == "feature.mean" || w.Name == "indicators" {
+		if w.Name == "feature.mean" || w.Name == "indicators" || w.Name == "coverage" {
 			return w
 		}
 		return nil

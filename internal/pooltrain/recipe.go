@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -46,7 +47,8 @@ type Recipe struct {
 
 	Store   string    `yaml:"store"` // quantisation of the stored sides
 	Licence string    `yaml:"licence"`
-	Rows    qa.Recipe `yaml:"rows"` // which rows; rows.seed seeds everything
+	Limits  []string  `yaml:"limits,omitempty"` // what the pool is not for, in words; onto its card
+	Rows    qa.Recipe `yaml:"rows"`             // which rows; rows.seed seeds everything
 }
 
 const maxRecipe = 1 << 20
@@ -101,6 +103,9 @@ func inWords(err error) error {
 // longest answer, in tokens.
 const leastPrompt = 32
 
+// maxLimits bounds what a card says the pool is not for.
+const maxLimits = 64
+
 func (r *Recipe) check() error {
 	between := func(name string, v, low, high float64) error {
 		if !(v >= low && v <= high) {
@@ -136,6 +141,9 @@ func (r *Recipe) check() error {
 	}
 	if r.Nested > 0 && r.SharedRank == 0 {
 		return errors.New("nested: there is no shared adapter to stand alone; set shared_rank")
+	}
+	if len(r.Limits) > maxLimits || slices.Contains(r.Limits, "") {
+		return fmt.Errorf("limits: %d of them (at most %d), none may be empty", len(r.Limits), maxLimits)
 	}
 	if err := r.Rows.Validate(); err != nil {
 		return fmt.Errorf("rows.%w", err)

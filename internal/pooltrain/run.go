@@ -379,19 +379,11 @@ func (r *run) write() (*pool.Pool, error) {
 		Prompt:  r.prompt,
 		Members: members, Stack: stack, Keep: c.Keep,
 		Made: pool.Provenance{
-			Created: time.Now().UTC().Format(time.RFC3339), Recipe: recipe, Seed: c.Rows.Seed, Licence: c.Licence, Licences: r.training.Licences(),
+			Created: time.Now().UTC().Format(time.RFC3339), Recipe: recipe, Seed: c.Rows.Seed, Licence: c.Licence,
 			Loss: r.last.Loss, Examples: len(r.picked), Steps: r.last.Steps, Seconds: time.Since(r.started).Seconds(), Workers: r.o.Workers,
 		},
 	}
-	used := map[string]int{} // rows without choices were picked but not trained on
-	for _, row := range r.picked {
-		used[row.Dataset]++
-	}
-	for _, n := range r.training.Counts {
-		if used[n.Dataset] > 0 {
-			p.Made.Data = append(p.Made.Data, fmt.Sprintf("%s: %d rows", n.Dataset, used[n.Dataset]))
-		}
-	}
+	r.card(p)
 	t, err := c.storeType()
 	if err != nil {
 		return nil, err
