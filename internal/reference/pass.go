@@ -54,27 +54,35 @@ func Grow(x []float32, n int) []float32 {
 
 // Run computes the first `layers` layers for the batch, leaving the residual in
 // Out: that of the tokens in only, which ascend, or of all if it is nil.
-func (p *Pass) Run(b *Batch, layers int, only []int) {
+func (p *Pass) Run(b *Batch, layers int, only []int) { p.RunFrom(b, 0, nil, layers, only) }
+
+// RunFrom is Run for the layers from `from` on, for x (tokens x Dim), the
+// residual after the first `from`; nil is the embeddings, for from 0.
+func (p *Pass) RunFrom(b *Batch, from int, x []float32, layers int, only []int) {
 	w := p.Linears.Weights
 	c := w.Config
 	n := len(b.Tokens)
 	p.Batch = b
 	p.tables(b.longest)
 	p.tile()
-	count := 1
+	count, at := 1, 0
 	if p.Keep {
-		count = layers
+		count, at = max(layers, from+1), from
 	}
 	for len(p.States) < count {
 		p.States = append(p.States, State{})
 	}
-	first := &p.States[0]
+	first := &p.States[at]
 	first.In = Grow(first.In, n*c.Dim)
-	for i, id := range b.Tokens {
-		copy(first.In[i*c.Dim:(i+1)*c.Dim], w.Embed[int(id)*c.Dim:])
+	if x != nil {
+		copy(first.In, x[:n*c.Dim])
+	} else {
+		for i, id := range b.Tokens {
+			copy(first.In[i*c.Dim:(i+1)*c.Dim], w.Embed[int(id)*c.Dim:])
+		}
 	}
 	p.Out = Grow(p.Out, n*c.Dim)
-	for l := range layers {
+	for l := from; l < layers; l++ {
 		s := first
 		if p.Keep {
 			s = &p.States[l]
@@ -94,10 +102,10 @@ func (p *Pass) Run(b *Batch, layers int, only []int) {
 		}
 	}
 	switch {
-	case only == nil && layers == 0:
+	case only == nil && layers == from:
 		copy(p.Out, first.In)
 	case only != nil:
-		if layers == 0 {
+		if layers == from {
 			gather(p.Out, first.In, c.Dim, only)
 		}
 		p.Out = p.Out[:len(only)*c.Dim]

@@ -105,6 +105,9 @@ func (w *worker) example(t Task, first int, share float64, sum *Tally) int {
 		scores[j] /= float64(len(a))
 	}
 	loss, slope := w.config.loss(scores)
+	if t.lesson != nil {
+		loss, slope = t.lesson.loss(w.config, scores)
+	}
 	sum.Loss += loss * share
 	if len(scores) > 1 {
 		sum.Ranked++

@@ -16,6 +16,8 @@ type Task struct {
 	Answers [][]int32 // of Example, cut
 	Row     []float32 // Params.Row of its weights
 	Tokens  int       // of Tree
+
+	lesson *Lesson // the loss, where it is not the config's
 }
 
 func newTask(c Config, p *Params, e Example) Task {

@@ -20,6 +20,8 @@ type worker struct {
 	params *Params
 	model  *reference.Linears
 	pass   *reference.Pass
+	lowest int       // the layer at which the reverse pass ends
+	learn  *learning // what is wanted in place of the gradients of params; nil: those
 
 	residual []float32 // n x Dim: gradient of the residual
 	out      []float32 // gradient of a group's product, n x Stride
@@ -64,7 +66,7 @@ func (w *worker) run(tasks []Task, share float64, grad []float32, stop func() bo
 }
 
 // layer turns the gradient of the residual after layer l into that before it
-// (but for layer 0, which nothing is below), and writes the gradients of the
+// (but for the lowest, below which nothing is wanted), and writes the gradients of the
 // layer's As and Bs.
 func (w *worker) layer(l int, grad []float32) {
 	c := w.model.Weights.Config
@@ -112,7 +114,7 @@ func (w *worker) layer(l int, grad []float32) {
 	w.out = reference.Grow(w.out, n*qkv.Stride())
 	w.attn.reverse(w.pass, s, dO, w.out, qkv.Stride())
 	w.pass.Norm(x, s.In, y.AttnNorm)
-	if l == 0 {
+	if l == w.lowest {
 		w.group(l, qkv, nil, s.ZQKV, 3*qkv.Rank, x, grad, nil)
 		return
 	}
@@ -136,6 +138,10 @@ func (w *worker) spread(g *reference.Group) {
 // It writes the gradients of the As and Bs to grad, and that of x to dx (nil:
 // not wanted).
 func (w *worker) group(l int, g *reference.Group, only []int, z []float32, ldz int, x, grad, dx []float32) {
+	if w.learn != nil {
+		w.learn.group(w, l, g, only, z, ldz, x, dx)
+		return
+	}
 	c := w.model.Weights.Config
 	ld, r := g.Stride(), g.Rank
 	n := len(w.out) / ld
