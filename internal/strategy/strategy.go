@@ -5,6 +5,8 @@ package strategy
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"crayon/internal/adapter"
 	"crayon/internal/pool"
@@ -24,6 +26,39 @@ type Row struct {
 type Task struct {
 	Labels []string // nil: no label task
 	Rows   []Row
+	Keep   int           // blended adapters to keep; 0: as many as the pool says; negative: all
+	Prior  *Prior        // what other users' tasks teach; nil: what is part of the program
+	Budget time.Duration // that choosing may take on 2 cores, about; 0: only what is made in an instant
+
+	// Blend is the blend's weight a member, where it is decided already: within
+	// a choice all folds share the unlabelled blend, and with it their passes.
+	Blend []float32
+}
+
+// Labelled says whether the row has an answer among its candidates.
+func (r *Row) Labelled() bool { return r.Gold >= 0 && r.Gold < len(r.Candidates) }
+
+// labelled are the indices of the rows with an answer.
+func (t *Task) labelled() []int {
+	var out []int
+	for i := range t.Rows {
+		if t.Rows[i].Labelled() {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Without is the task with the given rows left out.
+func (t Task) Without(rows ...int) Task {
+	kept := make([]Row, 0, len(t.Rows))
+	for i, r := range t.Rows {
+		if !slices.Contains(rows, i) {
+			kept = append(kept, r)
+		}
+	}
+	t.Rows = kept
+	return t
 }
 
 // Ask is one prompt with candidates to weigh after it.

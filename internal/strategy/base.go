@@ -1,0 +1,8 @@
+package strategy
+
+import "context"
+
+var base = Strategy{
+	Name: "base", About: "the base model",
+	Fit: func(context.Context, Engine, Task) (*Plan, error) { return fitted("base", Plan{}) },
+}

@@ -1,0 +1,69 @@
+package strategy
+
+import (
+	"encoding/binary"
+	"math"
+
+	"crayon/internal/adapter"
+)
+
+// batch collects asks, equal ones once.
+type batch struct {
+	asks []Ask
+	at   map[key]int
+}
+
+// add returns the ask's place.
+func (b *batch) add(a Ask) int {
+	if b.at == nil {
+		b.at = map[key]int{}
+	}
+	k := a.key()
+	i, ok := b.at[k]
+	if !ok {
+		i = len(b.asks)
+		b.at[k] = i
+		b.asks = append(b.asks, a)
+	}
+	return i
+}
+
+// key is equal for asks of the same content. A private adapter is told by its
+// first pair of matrices, which are not changed once they are asked with.
+type key struct {
+	content string
+	scale   float32
+	private *adapter.Pair
+}
+
+func (a *Ask) key() key {
+	var b []byte
+	text := func(s string) {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	text(a.Text)
+	b = binary.AppendUvarint(b, uint64(len(a.Shots)))
+	for _, s := range a.Shots {
+		text(s.Text)
+		text(s.Answer)
+	}
+	b = binary.AppendUvarint(b, uint64(len(a.Candidates)))
+	for _, c := range a.Candidates {
+		text(c)
+	}
+	if a.Members != nil {
+		b = append(b, 1)
+		for _, w := range a.Members {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w))
+		}
+	}
+	k := key{content: string(b)}
+	if a.Private != nil {
+		k.scale = a.Private.Scale
+		if slots := a.Private.Slots(); len(slots) > 0 {
+			k.private = a.Private.Pairs[slots[0]]
+		}
+	}
+	return k
+}
