@@ -7,7 +7,7 @@ import (
 )
 
 var blend = Strategy{
-	Name: "blend", About: "the pool by the examples' similarity to its indicators, no labels needed",
+	Name: "blend", About: "the pool by the examples' similarity to its indicators, no labels needed", Nominal: 1.5,
 	Fit: func(_ context.Context, e Engine, t Task) (*Plan, error) {
 		p := Plan{Members: Blend(e.Pool(), t)}
 		if len(t.Rows) == 0 {

@@ -7,7 +7,7 @@ import (
 )
 
 var blendQuery = Strategy{
-	Name: "blend_query", About: "the pool by each query's own similarity",
+	Name: "blend_query", About: "the pool by each query's own similarity", Nominal: 1.5,
 	Fit: func(_ context.Context, e Engine, t Task) (*Plan, error) {
 		return fitted("blend_query", Plan{Members: Blend(e.Pool(), t), PerQuery: true, Keep: t.keep(e.Pool())})
 	},

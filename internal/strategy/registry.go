@@ -26,7 +26,7 @@ func (c Cost) String() string { return [...]string{"instant", "seconds", "learni
 type Strategy struct {
 	Name, About string
 	Cost        Cost
-	Nominal     float64 // seconds that fitting takes for 16 examples on 2 cores, about
+	Nominal     float64 // seconds to fit it to 16 examples and to rate it on them, on 2 cores, about; of Learning: to fit it once
 	Fit         func(ctx context.Context, e Engine, t Task) (*Plan, error)
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 var shared = Strategy{
-	Name: "shared", About: "the shared adapter alone, all pool weights 0",
+	Name: "shared", About: "the shared adapter alone, all pool weights 0", Nominal: 1,
 	Fit: func(_ context.Context, e Engine, _ Task) (*Plan, error) {
 		return fitted("shared", Plan{Members: sharedAlone(e.Pool())})
 	},

@@ -28,7 +28,7 @@ type Task struct {
 	Rows   []Row
 	Keep   int           // blended adapters to keep; 0: as many as the pool says; negative: all
 	Prior  *Prior        // what other users' tasks teach; nil: what is part of the program
-	Budget time.Duration // that choosing may take on 2 cores, about; 0: only what is made in an instant
+	Budget time.Duration // that choosing may take on 2 cores, about; 0: 20 s
 
 	// Blend is the blend's weight a member, where it is decided already: within
 	// a choice all folds share the unlabelled blend, and with it their passes.

@@ -7,7 +7,7 @@ import (
 )
 
 var top1 = Strategy{
-	Name: "top1", About: "the one adapter most like the examples",
+	Name: "top1", About: "the one adapter most like the examples", Nominal: 1.5,
 	Fit: func(_ context.Context, e Engine, t Task) (*Plan, error) {
 		mean := Mean(e.Pool(), t)
 		if mean == nil {

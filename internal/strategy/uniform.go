@@ -3,7 +3,7 @@ package strategy
 import "context"
 
 var uniform = Strategy{
-	Name: "uniform", About: "the pool at equal weights",
+	Name: "uniform", About: "the pool at equal weights", Nominal: 1,
 	Fit: func(_ context.Context, e Engine, _ Task) (*Plan, error) {
 		w := make([]float32, len(e.Pool().Blended()))
 		for i := range w {
