@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -175,29 +174,10 @@ func poolCard(string, string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m, f := p.Made, p.Feature
-	rank := 0
-	for _, x := range p.Members {
-		rank += x.Rank
-	}
-	scaled := ""
-	if f.Scale != nil {
-		scaled = ", each dimension divided by its deviation"
-	}
-	t := &table{}
-	t.head("", "")
-	t.row("name, sha256", fmt.Sprintf("%s, `%s`", p.Name, p.Digest()))
-	t.row("base model", fmt.Sprintf("%s, file `%.12s`, lineage `%.12s`", p.Base.Name, p.Base.Digest, p.Base.Lineage))
-	t.row("members", fmt.Sprintf("%d, rank %d in all; a customisation keeps the %d blended ones of largest weight", len(p.Members), rank, p.Keep))
-	t.row("feature", fmt.Sprintf("%s of the %s, at most %d tokens%s; temperature %.4f", f.Name, f.Text, f.MaxTokens, scaled, f.Tau))
-	t.row("trained", fmt.Sprintf("%s, %d examples, %d steps, %s s on %d workers, last step's loss %.3f, seed %d", m.Created, m.Examples, m.Steps, trim(m.Seconds), m.Workers, m.Loss, m.Seed))
-	t.row("data", strings.Join(m.Data, "; "))
-	t.row("licences of the data", strings.Join(m.Licences, ", "))
-	t.row("licence of the pool", m.Licence)
-	return t.String(), nil
+	var b strings.Builder
+	err = p.WriteCard(&b)
+	return b.String(), err
 }
-
-func trim(x float64) string { return fmt.Sprint(math.Round(x)) }
 
 // poolMembers are the adapters of the pool within the program.
 func poolMembers(string, string) (string, error) {

@@ -7,8 +7,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,84 +17,14 @@ import (
 	"crayon/internal/doctor"
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
-	"crayon/internal/paint"
 	"crayon/internal/pooltrain"
+	"crayon/internal/view"
 )
 
 func (a *app) poolCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "pool", Short: "The pool of adapters: train one, see what one is made of, verify it"})
 	cmd.AddCommand(a.poolTrainCommand(), a.poolInfoCommand(), a.poolVerifyCommand())
 	return cmd
-}
-
-// poolInfo is the JSON of pool info.
-type poolInfo struct {
-	Name      string         `json:"name"`
-	Digest    string         `json:"digest"`
-	Base      map[string]any `json:"base"`
-	Feature   map[string]any `json:"feature"`
-	Prompt    map[string]any `json:"prompt"`
-	Keep      int            `json:"keep"`
-	Rank      int            `json:"rank"`
-	Members   []poolMember   `json:"members"`
-	Made      map[string]any `json:"made"`
-	Baselines []string       `json:"baselines,omitempty"`
-}
-
-type poolMember struct {
-	Name     string   `json:"name"`
-	Rank     int      `json:"rank"`
-	Shared   bool     `json:"shared"`
-	Examples int      `json:"examples"`
-	Covers   []string `json:"covers,omitempty"`
-}
-
-func (a *app) poolInfoCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "info [FILE]", Short: "Print what a pool is made of", Args: args(0, 1, "a pool FILE at most"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			p, err := a.poolAt(args)
-			if err != nil {
-				return err
-			}
-			m := p.Made
-			i := poolInfo{Name: p.Name, Digest: p.Digest(), Keep: p.Keep, Rank: p.Rank(),
-				Base:    map[string]any{"name": p.Base.Name, "digest": p.Base.Digest, "lineage": p.Base.Lineage, "layers": p.Base.Shape.Layers, "dim": p.Base.Shape.Dim},
-				Feature: map[string]any{"name": p.Feature.Name, "layer": p.Feature.Layer, "text": p.Feature.Text, "max_tokens": p.Feature.MaxTokens, "tau": p.Feature.Tau},
-				Prompt:  map[string]any{"system": p.Prompt.System, "template": p.Prompt.Template},
-				Made: map[string]any{"created": m.Created, "seed": m.Seed, "data": m.Data, "licences": m.Licences, "licence": m.Licence, "loss": m.Loss,
-					"examples": m.Examples, "steps": m.Steps, "seconds": m.Seconds, "workers": m.Workers, "recipe": m.Recipe},
-			}
-			for _, x := range p.Members {
-				i.Members = append(i.Members, poolMember{x.Name, x.Rank, x.Shared, x.Examples, x.Covers})
-			}
-			for name := range p.Baseline {
-				i.Baselines = append(i.Baselines, name)
-			}
-			return a.emit(i, func(w io.Writer) { a.poolText(w, p) })
-		},
-	}
-}
-
-func (a *app) poolText(w io.Writer, p *crayon.Pool) {
-	style := a.style()
-	m := p.Made
-	fmt.Fprintf(w, "pool       %s, sha256 %s\n", p.Name, p.Digest())
-	fmt.Fprintf(w, "base       %s, file %.12s, lineage %.12s\n", p.Base.Name, p.Base.Digest, p.Base.Lineage)
-	fmt.Fprintf(w, "feature    %s of the %s, %d tokens at most, tau %.4f\n", p.Feature.Name, p.Feature.Text, p.Feature.MaxTokens, p.Feature.Tau)
-	fmt.Fprintf(w, "made       %s in %.0f s on %d workers: %d examples, %d steps, loss %.4f, seed %d\n", m.Created, m.Seconds, m.Workers, m.Examples, m.Steps, m.Loss, m.Seed)
-	fmt.Fprintf(w, "licence    %s (data: %s)\n", m.Licence, strings.Join(m.Licences, ", "))
-	fmt.Fprintf(w, "data       %s\n", strings.Join(m.Data, "; "))
-	fmt.Fprintf(w, "members    %d, rank %d in all; a customisation keeps %d\n", len(p.Members), p.Rank(), p.Keep)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, x := range p.Members {
-		kind := fmt.Sprintf("%d examples", x.Examples)
-		if x.Shared {
-			kind = "for everyone"
-		}
-		fmt.Fprintf(t, "  %s%s\trank %d\t%s\t%s\n", style.Block(paint.Crayon(x.Name), 2), x.Name, x.Rank, kind, strings.Join(x.Covers, ", "))
-	}
-	t.Flush()
 }
 
 // poolAt is the pool of a file argument, else the one that is set.
@@ -193,7 +121,7 @@ training goes on, a log and the loss curve.`,
 				return &fault.Error{Op: "train pool", Path: args[0], Err: err}
 			}
 			result := map[string]any{"pool": args[0], "digest": p.Digest(), "bytes": st.Size(), "examples": p.Made.Examples, "steps": p.Made.Steps, "loss": p.Made.Loss, "seconds": p.Made.Seconds}
-			return a.emit(result, func(w io.Writer) { a.poolText(w, p) })
+			return a.emit(result, func(w io.Writer) { view.Pool(w, a.style(), p) })
 		},
 	}
 	f := cmd.Flags()

@@ -173,3 +173,16 @@ func apportion(shares []Share, cells int) []int {
 	}
 	return out
 }
+
+// Heat is text on a ground that reddens from 0 to 1; without colours, the text.
+func (s Style) Heat(x float64, text string) string {
+	x = math.Max(0, math.Min(1, x))
+	cold, hot := RGB{232, 236, 240}, RGB{214, 48, 39}
+	part := func(a, b uint8) uint8 { return uint8(math.Round(float64(a) + x*(float64(b)-float64(a)))) }
+	ground := RGB{part(cold.R, hot.R), part(cold.G, hot.G), part(cold.B, hot.B)}
+	ink := RGB{20, 20, 24}
+	if x > 0.6 {
+		ink = RGB{255, 255, 255}
+	}
+	return s.ansi(ground.back()+ink.fore(), text)
+}

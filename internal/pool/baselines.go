@@ -184,3 +184,57 @@ func addBaselines(b *gguf.Builder, t gguf.Type, all map[string]*adapter.Adapter)
 	}
 	return nil
 }
+
+// BaselineSize is one rival in a pool's file.
+type BaselineSize struct {
+	Name  string `json:"name"`
+	Rank  int    `json:"rank"`
+	Bytes int    `json:"bytes"` // that it takes in a file of the pool's storage type
+}
+
+// BaselineSizes are the pool's rivals by name.
+func (p *Pool) BaselineSizes() []BaselineSize {
+	var out []BaselineSize
+	for _, name := range sortedKeys(p.Baseline) {
+		a := p.Baseline[name]
+		out = append(out, BaselineSize{name, a.Rank(), sidesBytes(p.sides, a.Pairs)})
+	}
+	return out
+}
+
+// sidesBytes is what sides take when stored as t.
+func sidesBytes(t gguf.Type, pairs map[arch.Slot]*adapter.Pair) int {
+	n := 0
+	values, bytes := t.Block()
+	if values == 0 {
+		return 0
+	}
+	for _, p := range pairs {
+		n += (p.Rank*p.In + p.Rank*p.Out) / values * bytes
+	}
+	return n
+}
+
+// StoreCost is what another storage type of the sides would cost.
+type StoreCost struct {
+	Type  string  `json:"type"`
+	Bytes int     `json:"bytes"` // of the members' sides
+	Error float64 `json:"error"` // against the sides as they are now, relative (Frobenius norm of the products)
+}
+
+// StoreTypes are the types that sides are stored as, the largest first.
+var StoreTypes = []gguf.Type{gguf.F32, gguf.F16, gguf.Q8_0, gguf.Q5_0, gguf.Q4_1, gguf.Q4_0}
+
+// StoreCosts measures each of StoreTypes on the pool's sides.
+func (p *Pool) StoreCosts() ([]StoreCost, error) {
+	bare := &Pool{Name: p.Name, Base: p.Base, Feature: p.Feature, Prompt: p.Prompt, Members: p.Members, Stack: p.Stack, Keep: p.Keep, Made: p.Made}
+	var out []StoreCost
+	for _, t := range StoreTypes {
+		stored, _, err := bare.stored(t)
+		if err != nil {
+			return nil, &fault.Error{Op: "measure storage types", Path: p.path, Err: err}
+		}
+		out = append(out, StoreCost{t.String(), sidesBytes(t, p.Stack.Pairs), stored.Made.StoreError})
+	}
+	return out, nil
+}

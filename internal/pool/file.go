@@ -71,6 +71,13 @@ func Parse(data []byte) (*Pool, error) {
 		return nil, err
 	}
 	p.Stack.Adapters = len(p.Members)
+	for s := range p.Stack.Pairs {
+		p.sides = f.Tensor(sideName(s, "a")).Type
+		break // all are stored alike
+	}
+	if p.Made.Store == "" {
+		p.Made.Store = p.sides.String()
+	}
 	for i, m := range p.Members {
 		for range m.Rank {
 			p.Stack.Owner = append(p.Stack.Owner, i)

@@ -10,6 +10,7 @@ import (
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/fault"
+	"crayon/internal/gguf"
 )
 
 // Pool is a set of adapters trained together on one base model.
@@ -27,6 +28,7 @@ type Pool struct {
 
 	digest   string
 	size     int
+	sides    gguf.Type // of the stored sides
 	path     string
 	gramOnce sync.Once
 	gramOf   [][]float64

@@ -38,7 +38,7 @@ func TestLabelsDoNotOverlap(t *testing.T) {
 			want = append(want, label{of: i, text: s.Name, width: 50, height: 10, urgent: s.Kind == pool.AdapterSpot})
 		}
 		paper := box{0, 0, mapWidth, mapHeight}
-		got := place(want, at, radius, nil, paper)
+		got := place(want, at, radius, nil, lines(m, at), paper)
 		if n <= 8 {
 			require.Len(t, got, len(want))
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	xfont "golang.org/x/image/font"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/text"
@@ -95,7 +96,7 @@ func (p *picture) draw(m *pool.Map, name string) {
 		}
 	}
 	p.labels(m, at, radius)
-	caption := fmt.Sprintf("%s: adapters (discs, by training examples) and data sets (dots, joined to the adapter most like them); %.0f %% of the spread is along x, %.0f %% along y",
+	caption := fmt.Sprintf("%s: adapters (discs, by training examples) and data sets (dots, joined to the adapter most like them; small: subjects); %.0f %% of the spread is along x, %.0f %% along y",
 		name, 100*m.Explained[0], 100*m.Explained[1])
 	p.FillText(p.style(8, pale, false), vg.Point{X: vg.Points(12), Y: vg.Points(12)}, caption)
 }
@@ -117,9 +118,33 @@ func (p *picture) labels(m *pool.Map, at []spot, radius []float64) {
 			solid = append(solid, box{at[i].x - radius[i], at[i].y - radius[i], at[i].x + radius[i], at[i].y + radius[i]})
 		}
 	}
-	for _, l := range place(want, at, radius, solid, box{4, mapFoot - 8, mapWidth - 4, mapHeight - 4}) {
+	for _, l := range place(want, at, radius, solid, lines(m, at), box{4, mapFoot - 8, mapWidth - 4, mapHeight - 4}) {
+		b := l.box // lines fade where a name stands
+		p.FillPolygon(color.NRGBA{255, 255, 255, 190}, []vg.Point{corner(b.x0, b.y0), corner(b.x1, b.y0), corner(b.x1, b.y1), corner(b.x0, b.y1)})
 		p.FillText(p.labelStyle(m.Spots[l.of].Kind), vg.Point{X: vg.Points(l.box.x0 + 1), Y: vg.Points(l.box.y0 + 2)}, l.text)
 	}
+}
+
+func corner(x, y float64) vg.Point { return vg.Point{X: vg.Points(x), Y: vg.Points(y)} }
+
+// lines are points along the lines that join data sets to their adapters.
+func lines(m *pool.Map, at []spot) []spot {
+	index := map[string]int{}
+	for i, s := range m.Spots {
+		if s.Kind == pool.AdapterSpot {
+			index[s.Name] = i
+		}
+	}
+	var out []spot
+	for i, s := range m.Spots {
+		if j, ok := index[s.Nearest]; ok && s.Kind == pool.SetSpot {
+			n := math.Ceil(math.Hypot(at[i].x-at[j].x, at[i].y-at[j].y) / 6)
+			for k := 1.0; k < n; k++ {
+				out = append(out, spot{at[i].x + (at[j].x-at[i].x)*k/n, at[i].y + (at[j].y-at[i].y)*k/n})
+			}
+		}
+	}
+	return out
 }
 
 func (p *picture) labelStyle(kind string) text.Style {
@@ -132,7 +157,7 @@ func (p *picture) labelStyle(kind string) text.Style {
 func (p *picture) style(size float64, c color.Color, bold bool) text.Style {
 	f := font.Font{Typeface: "Liberation", Variant: "Sans", Size: font.Length(size)}
 	if bold {
-		f.Weight = 2 // golang.org/x/image/font.WeightBold
+		f.Weight = xfont.WeightBold
 	}
 	return text.Style{Font: f, Color: c, Handler: plot.DefaultTextHandler}
 }
@@ -204,9 +229,9 @@ type label struct {
 // around are the directions in which a label is tried, the best first.
 var around = []spot{{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1, 1}, {-1, 1}, {1, -1}, {-1, -1}}
 
-// place gives labels boxes that hide no other label and as little as can be of
-// what is solid; one that has no room within the bounds is left out.
-func place(want []label, at []spot, radius []float64, solid []box, bounds box) []label {
+// place gives labels boxes that hide no other label, and as little as can be of
+// what is solid and of the points of lines; one that has no room within the bounds is left out.
+func place(want []label, at []spot, radius []float64, solid []box, lines []spot, bounds box) []label {
 	want = slices.Clone(want)
 	slices.SortStableFunc(want, func(a, b label) int {
 		if a.urgent != b.urgent {
@@ -235,6 +260,11 @@ func place(want []label, at []spot, radius []float64, solid []box, bounds box) [
 				cost := float64(ring)*0.25 + float64(rank)*0.02
 				for _, s := range solid {
 					cost += 3 * b.over(s) / (l.width * l.height)
+				}
+				for _, q := range lines {
+					if q.x >= b.x0 && q.x <= b.x1 && q.y >= b.y0 && q.y <= b.y1 {
+						cost += 0.06
+					}
 				}
 				if cost < best {
 					best, l.box = cost, b
