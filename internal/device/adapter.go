@@ -42,7 +42,7 @@ func (d *Device) prepareAdapter(ctx context.Context, f *gguf.File, path string) 
 		return err
 	}
 	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
-	if d.side, err = d.Model.NewSide(stack); err != nil {
+	if err = d.pack(stack); err != nil {
 		return err
 	}
 	row := stack.RowWeights([]float32{1})

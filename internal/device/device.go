@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
+	"crayon/internal/adapter"
 	"crayon/internal/chat"
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
@@ -27,7 +29,8 @@ type Device struct {
 	Warning   string // what to tell the user about model and pool, or ""
 	Adapter   string // name of the one adapter it answers with, in a pool's place; "" with a pool
 
-	side     *model.Side
+	side     *atomic.Pointer[model.Side]
+	beside   *beside
 	own      []float32 // the row of Adapter; nil with a pool
 	path     string
 	batch    *batcher
@@ -50,9 +53,9 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{Model: m, Pool: p, path: path, prefixes: newPrefixes(opt.PrefixCache, m.NewCache)}
+	d := &Device{Model: m, Pool: p, path: path, side: new(atomic.Pointer[model.Side]), beside: new(beside), prefixes: newPrefixes(opt.PrefixCache, m.NewCache)}
 	d.batch = newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
-		return m.Forward(ctx, d.side, in, emit)
+		return m.Forward(ctx, d.side.Load(), in, emit)
 	})
 	if err := d.prepare(ctx, opt); err != nil {
 		m.Close()
@@ -89,8 +92,7 @@ func (d *Device) prepare(ctx context.Context, opt Options) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d.side, err = d.Model.NewSide(d.Pool.Stack)
-	return err
+	return d.pack(d.Pool.Stack)
 }
 
 // prepareBare goes on without a pool, in the model's own prompt form.
@@ -100,9 +102,18 @@ func (d *Device) prepareBare(f *gguf.File) error {
 	}
 	d.Warning = fmt.Sprintf("the pool was made for %s, not for this model: it runs without customisations", d.Pool.Base.Name)
 	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
-	var err error
-	d.side, err = d.Model.NewSide(d.Pool.Stack)
-	return err
+	return d.pack(d.Pool.Stack)
+}
+
+// pack makes the stack the one that rows mean.
+func (d *Device) pack(s *adapter.Stack) error {
+	side, err := d.Model.NewSide(s)
+	if err != nil {
+		return err
+	}
+	d.side.Store(side)
+	d.beside.first = s
+	return nil
 }
 
 // NewForm is the prompt form a pool describes.
@@ -143,11 +154,11 @@ func (d *Device) Path() string { return d.path }
 // Digest is the sha256 of the model's file, hex.
 func (d *Device) Digest() (string, error) { return gguf.Digest(d.path) }
 
-// SideBytes is the memory the pool's packed adapters take.
-func (d *Device) SideBytes() int { return d.side.Bytes() }
+// SideBytes is the memory the packed adapters take, private ones included.
+func (d *Device) SideBytes() int { return d.side.Load().Bytes() }
 
-// Side is the pool's packed stack.
-func (d *Device) Side() *model.Side { return d.side }
+// Side is the pool's packed stack, with what is attached at present beside it.
+func (d *Device) Side() *model.Side { return d.side.Load() }
 
 // Row turns one weight a pool member into one a stacked row; nil gives nil, the
 // base model, with the Adapter if there is one.
@@ -225,18 +236,44 @@ type Question struct {
 	Row     []float32
 }
 
-// Score is the mean log-probability per token (end token included) of every
-// choice of every question.
-func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) {
+// Total is the log-probability of one choice, its end token included.
+type Total struct {
+	Sum    float64 // natural log
+	Tokens int
+}
+
+// Totals are the log-probabilities of every choice of every question.
+func (d *Device) Totals(ctx context.Context, qs []Question) ([][]Total, error) {
 	lps, err := d.Model.LogProbsBy(ctx, d.asks(qs), d.batch.forward)
 	if err != nil {
 		return nil, err
 	}
-	scores := make([][]float64, len(qs))
+	totals := make([][]Total, len(qs))
 	for i, answers := range lps {
-		scores[i] = make([]float64, len(answers))
+		totals[i] = make([]Total, len(answers))
 		for j, lp := range answers {
-			scores[i][j] = model.Mean(lp)
+			t := &totals[i][j]
+			t.Tokens = len(lp)
+			for _, x := range lp {
+				t.Sum += float64(x)
+			}
+		}
+	}
+	return totals, nil
+}
+
+// Score is the mean log-probability per token (end token included) of every
+// choice of every question.
+func (d *Device) Score(ctx context.Context, qs []Question) ([][]float64, error) {
+	totals, err := d.Totals(ctx, qs)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([][]float64, len(qs))
+	for i, answers := range totals {
+		scores[i] = make([]float64, len(answers))
+		for j, t := range answers {
+			scores[i][j] = t.Sum / float64(max(1, t.Tokens))
 		}
 	}
 	return scores, nil

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -243,7 +244,7 @@ func TestContextIsABound(t *testing.T) {
 	require.NoError(t, err)
 	whole := open(t)
 	d := *whole
-	d.Model, d.side, d.batch = m, nil, newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
+	d.Model, d.side, d.batch = m, new(atomic.Pointer[model.Side]), newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
 		return m.Forward(ctx, nil, in, emit)
 	})
 	defer m.Close()

@@ -178,6 +178,21 @@ func (p *prefixes) drop(row []float32) {
 	}
 }
 
+// dropLong forgets all texts under rows of more than from and up to to weights.
+func (p *prefixes) dropLong(from, to int) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, root := range p.roots {
+		if n := len(key) / 4; n > from && n <= to {
+			p.prune(root)
+			delete(p.roots, key)
+		}
+	}
+}
+
 func (p *prefixes) prune(b *block) {
 	for _, next := range b.next {
 		p.prune(next)

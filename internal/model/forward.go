@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"crayon/internal/arch"
 	"crayon/internal/fault"
@@ -121,7 +122,7 @@ func (m *Model) run(ctx context.Context, side *Side, in []Input, layers int, don
 // check refuses an input before anything of its batch is computed.
 func (m *Model) check(side *Side, x *Input) error {
 	c := m.Config
-	if x.Row != nil && (side == nil || len(x.Row) != side.rows) {
+	if x.Row != nil && (side == nil || !slices.Contains(side.ends, len(x.Row))) {
 		return &fault.Error{Op: "forward", Err: fmt.Errorf("%d adapter weights for a stack of another size", len(x.Row))}
 	}
 	if n := x.Cache.n + len(x.Tokens); n > c.Context {

@@ -13,8 +13,8 @@ import (
 // where row has one weight for each stacked row. All customisations of one pool
 // share a Side; only their rows differ, so they can run in one batch.
 type Side struct {
-	Rank  int // rows of the stack, padded to a multiple of 32
-	rows  int // rows that are real
+	Rank  int   // rows of the stack, padded to a multiple of 32
+	ends  []int // rows up to the end of each stack: the lengths that a row may have
 	slots []lowRank
 }
 
@@ -22,27 +22,70 @@ type lowRank struct {
 	a, b *kernel.Matrix // Rank x in, out x Rank; nil where no adapter sits
 }
 
-// NewSide packs a stack to 8 bits a block of 32, as Q8_0 does.
-func (m *Model) NewSide(s *adapter.Stack) (*Side, error) {
+// lead is the multiple of stacked rows at which a further stack begins.
+const lead = 32
+
+// Padded is how many rows a stack of a rank takes in a Side: the next stack
+// begins there.
+func Padded(rank int) int { return (rank + lead - 1) / lead * lead }
+
+// NewSide packs a stack to 8 bits a block of 32, as Q8_0 does. Further stacks
+// begin at the next multiple of 32 rows: those before them have the blocks, and
+// so the bits, that they would have alone. A row ends where one of the stacks ends;
+// those after it do nothing for it.
+func (m *Model) NewSide(s *adapter.Stack, further ...*adapter.Stack) (*Side, error) {
 	c := m.Config
-	side := &Side{Rank: (s.Rank + 31) / 32 * 32, rows: s.Rank, slots: make([]lowRank, c.Slots())}
+	side := &Side{slots: make([]lowRank, c.Slots())}
+	all := append([]*adapter.Stack{s}, further...)
+	for _, s := range all {
+		side.ends = append(side.ends, side.Rank+s.Rank)
+		side.Rank += Padded(s.Rank)
+		for slot, p := range s.Pairs {
+			if int(slot) < 0 || int(slot) >= c.Slots() {
+				return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("the model has no such layer"), Exit: fault.ExitVerify}
+			}
+			out, in := c.Shape(slot.Kind())
+			if p.Out != out || p.In != in || p.Rank != s.Rank {
+				return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("adapter is %dx%d rank %d, the model's layer is %dx%d", p.Out, p.In, p.Rank, out, in), Exit: fault.ExitVerify}
+			}
+		}
+	}
 	arena := new(kernel.Arena)
-	for slot, p := range s.Pairs {
-		if int(slot) < 0 || int(slot) >= c.Slots() {
-			return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("the model has no such layer"), Exit: fault.ExitVerify}
+	from := make([]*adapter.Pair, side.Rank/lead) // by block of stacked rows
+	for slot := range arch.Slot(c.Slots()) {
+		clear(from)
+		first, touched := make([]int, len(from)), false
+		at := 0
+		for _, s := range all {
+			n := Padded(s.Rank)
+			for b := at / lead; b < (at+n)/lead; b++ {
+				from[b], first[b] = s.Pairs[slot], at
+			}
+			touched = touched || s.Pairs[slot] != nil
+			at += n
+		}
+		if !touched {
+			continue
+		}
+		// pair is the pair that a stacked row is of, and its row there.
+		pair := func(r int) (*adapter.Pair, int) {
+			p := from[r/lead]
+			if r -= first[r/lead]; p == nil || r >= p.Rank {
+				return nil, 0
+			}
+			return p, r
 		}
 		out, in := c.Shape(slot.Kind())
-		if p.Out != out || p.In != in || p.Rank != s.Rank {
-			return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("adapter is %dx%d rank %d, the model's layer is %dx%d", p.Out, p.In, p.Rank, out, in), Exit: fault.ExitVerify}
-		}
 		a := func(r, i int) float32 {
-			if r >= p.Rank {
+			p, r := pair(r)
+			if p == nil {
 				return 0
 			}
 			return p.A[r*p.In+i]
 		}
 		b := func(r, i int) float32 {
-			if i >= p.Rank {
+			p, i := pair(i)
+			if p == nil {
 				return 0
 			}
 			return p.B[r*p.Rank+i]
