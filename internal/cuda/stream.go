@@ -5,7 +5,10 @@ package cuda
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"unsafe"
+
+	"github.com/ebitengine/purego"
 
 	"crayon/internal/fault"
 )
@@ -23,6 +26,7 @@ type Stream struct {
 	// prepares them, and the driver copies them before it returns.
 	values   [maxParameters]uint64
 	pointers [maxParameters]unsafe.Pointer
+	call     [11]uintptr // of cuLaunchKernel
 }
 
 // Stream makes a stream that waits for no other.
@@ -70,9 +74,11 @@ func (s *Stream) Launch(f *Function, grid, block [3]uint32, shared uint32, args 
 	if err := f.allow(shared); err != nil {
 		return err
 	}
-	status := call(s.device.driver.calls.launch, f.handle, uintptr(grid[0]), uintptr(grid[1]), uintptr(grid[2]),
-		uintptr(block[0]), uintptr(block[1]), uintptr(block[2]), uintptr(shared), s.handle, uintptr(unsafe.Pointer(&s.pointers[0])), 0)
-	if status != 0 {
+	s.call = [...]uintptr{f.handle, uintptr(grid[0]), uintptr(grid[1]), uintptr(grid[2]),
+		uintptr(block[0]), uintptr(block[1]), uintptr(block[2]), uintptr(shared), s.handle, uintptr(unsafe.Pointer(&s.pointers[0])), 0}
+	r, _, _ := purego.SyscallN(s.device.driver.calls.launch, s.call[:]...)
+	runtime.KeepAlive(s)
+	if status := int32(r); status != 0 {
 		return &fault.Error{Op: "launch", Path: f.name, Err: fmt.Errorf("grid %v, block %v, %d bytes shared: %w", grid, block, shared, s.check("GPU", status))}
 	}
 	return nil
