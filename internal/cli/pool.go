@@ -22,8 +22,8 @@ import (
 )
 
 func (a *app) poolCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "pool", Short: "The pool of adapters: train one, see what one is made of, verify it"})
-	cmd.AddCommand(a.poolTrainCommand(), a.poolInfoCommand(), a.poolVerifyCommand())
+	cmd := group(&cobra.Command{Use: "pool", Short: "The pool of adapters: train one, see what one is made of, verify it, change it"})
+	cmd.AddCommand(a.poolTrainCommand(), a.poolInfoCommand(), a.poolVerifyCommand(), a.poolAddCommand(), a.poolRetireCommand(), a.poolStripCommand())
 	return cmd
 }
 

@@ -25,7 +25,7 @@ const LeastEffect = 1e-4
 // prepareAdapter readies the model with one adapter of anybody's in the pool's
 // place. The prompt form is the model's own, with which such an adapter was trained.
 func (d *Device) prepareAdapter(ctx context.Context, f *gguf.File, path string) error {
-	one, err := readAdapter(path, d.Model.Config)
+	one, err := ReadAdapter(path, d.Model.Config)
 	if err != nil {
 		exit := fault.ExitVerify
 		if errors.Is(err, os.ErrNotExist) {
@@ -65,8 +65,8 @@ func (d *Device) ownForm(f *gguf.File) error {
 	return err
 }
 
-// readAdapter reads a PEFT folder or a GGUF LoRA file, for a model of shape c.
-func readAdapter(path string, c arch.Config) (*adapter.Adapter, error) {
+// ReadAdapter reads a PEFT folder or a GGUF LoRA file, for a model of shape c.
+func ReadAdapter(path string, c arch.Config) (*adapter.Adapter, error) {
 	path, err := filepath.Abs(path) // "." has a name too
 	if err != nil {
 		return nil, err

@@ -1,8 +1,6 @@
 package pool
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -36,8 +34,7 @@ var baselineName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // RecipeDigest is the sha256 of the recipe's text, hex: it stays the same when
 // baselines are taken out of the pool's file.
 func (p *Pool) RecipeDigest() string {
-	sum := sha256.Sum256([]byte(p.Made.Recipe))
-	return hex.EncodeToString(sum[:])
+	return sum([]byte(p.Made.Recipe))
 }
 
 // Digest is the sha256 of the baselines' file, hex.
@@ -75,8 +72,7 @@ func ParseBaselines(data []byte) (*Baselines, error) {
 	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
 		return nil, fmt.Errorf("version %d, this program reads version %d", v, fileVersion)
 	}
-	sum := sha256.Sum256(data)
-	b := &Baselines{Base: r.base(), Recipe: r.string("crayon.pool.recipe"), digest: hex.EncodeToString(sum[:])}
+	b := &Baselines{Base: r.base(), Recipe: r.string("crayon.pool.recipe"), digest: sum(data)}
 	b.Pool, _ = f.String("crayon.pool.digest")
 	if r.err != nil {
 		return nil, r.err

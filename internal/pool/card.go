@@ -51,14 +51,7 @@ func (r *reader) card(m *Provenance) {
 
 func setCard(b *gguf.Builder, m Provenance) {
 	if len(m.Sets) > 0 {
-		var names, licences []string
-		var rows []int32
-		for _, s := range m.Sets {
-			names, rows, licences = append(names, s.Name), append(rows, int32(s.Rows)), append(licences, s.Licence)
-		}
-		b.Set("crayon.made.sets.names", names)
-		b.Set("crayon.made.sets.rows", rows)
-		b.Set("crayon.made.sets.licences", licences)
+		setSets(b.Set, m.Sets)
 	}
 	for _, x := range []struct{ key, value string }{{"device", m.Device}, {"program", m.Program}, {"store", m.Store}} {
 		if x.value != "" {
@@ -76,6 +69,17 @@ func setCard(b *gguf.Builder, m Provenance) {
 	if m.StoreError > 0 {
 		b.Set("crayon.made.store_error", float32(m.StoreError))
 	}
+}
+
+func setSets(set func(string, any), sets []DataSet) {
+	var names, licences []string
+	var rows []int32
+	for _, s := range sets {
+		names, rows, licences = append(names, s.Name), append(rows, int32(s.Rows)), append(licences, s.Licence)
+	}
+	set("crayon.made.sets.names", names)
+	set("crayon.made.sets.rows", rows)
+	set("crayon.made.sets.licences", licences)
 }
 
 // DataSets are the sources with rows and licence each. Of a file that only has

@@ -41,15 +41,22 @@ func addCoverage(b *gguf.Builder, covers []Cover) error {
 	if len(covers) == 0 {
 		return nil
 	}
-	var names []string
-	var rows []int32
 	var all []float32
 	for _, c := range covers {
-		names, rows, all = append(names, c.Name), append(rows, int32(c.Rows)), append(all, c.Direction...)
+		all = append(all, c.Direction...)
 	}
-	b.Set("crayon.coverage.names", names)
-	b.Set("crayon.coverage.rows", rows)
+	setCoverage(b.Set, covers)
 	return add(b, "coverage", gguf.F16, all, len(covers[0].Direction), len(covers))
+}
+
+func setCoverage(set func(string, any), covers []Cover) {
+	var names []string
+	var rows []int32
+	for _, c := range covers {
+		names, rows = append(names, c.Name), append(rows, int32(c.Rows))
+	}
+	set("crayon.coverage.names", names)
+	set("crayon.coverage.rows", rows)
 }
 
 // MeanDirection is the mean of unit vectors, at unit length; zeros if they cancel.

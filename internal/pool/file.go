@@ -44,7 +44,7 @@ func Open(path string) (*Pool, error) {
 		return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New(err.Error()), Exit: fault.ExitVerify,
 			Hint: "fetch or train the pool again, or leave --pool out for the one in the program"}
 	}
-	p.path = path
+	p.path, p.data = path, nil // read again when it is needed
 	return p, nil
 }
 
@@ -61,8 +61,7 @@ func Parse(data []byte) (*Pool, error) {
 	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
 		return nil, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
 	}
-	sum := sha256.Sum256(data)
-	p := &Pool{digest: hex.EncodeToString(sum[:]), size: len(data)}
+	p := &Pool{digest: sum(data), size: len(data), data: data}
 	r.pool(p)
 	if r.err != nil {
 		return nil, r.err
@@ -71,9 +70,11 @@ func Parse(data []byte) (*Pool, error) {
 		return nil, err
 	}
 	p.Stack.Adapters = len(p.Members)
-	for s := range p.Stack.Pairs {
-		p.sides = f.Tensor(sideName(s, "a")).Type
-		break // all are stored alike
+	for s := range arch.Slot(p.Base.Shape.Slots()) {
+		if p.Stack.Pairs[s] != nil {
+			p.sides = f.Tensor(sideName(s, "a")).Type
+			break // all are stored alike
+		}
 	}
 	if p.Made.Store == "" {
 		p.Made.Store = p.sides.String()
@@ -87,6 +88,12 @@ func Parse(data []byte) (*Pool, error) {
 		return nil, err
 	}
 	return p, r.err
+}
+
+// sum is the sha256 of data, hex.
+func sum(data []byte) string {
+	s := sha256.Sum256(data)
+	return hex.EncodeToString(s[:])
 }
 
 func (p *Pool) rows() int {
@@ -319,24 +326,7 @@ func (p *Pool) bytes(t gguf.Type, m Provenance) ([]byte, error) {
 	b.Set("crayon.prompt.system", p.Prompt.System)
 	b.Set("crayon.prompt.template", p.Prompt.Template)
 	b.Set("crayon.keep", uint32(p.Keep))
-	var names, covers []string
-	var ranks, shared, counts []int32
-	var ind []float32
-	for _, m := range p.Members {
-		names, covers = append(names, m.Name), append(covers, strings.Join(m.Covers, ","))
-		ranks, counts = append(ranks, int32(m.Rank)), append(counts, int32(m.Examples))
-		if m.Shared {
-			shared = append(shared, 1)
-			continue
-		}
-		shared = append(shared, 0)
-		ind = append(ind, m.Indicator...)
-	}
-	b.Set("crayon.members.names", names)
-	b.Set("crayon.members.covers", covers)
-	b.Set("crayon.members.ranks", ranks)
-	b.Set("crayon.members.shared", shared)
-	b.Set("crayon.members.examples", counts)
+	ind := setMembers(b.Set, p.Members)
 	b.Set("crayon.made.created", m.Created)
 	b.Set("crayon.made.recipe", m.Recipe)
 	b.Set("crayon.made.seed", m.Seed)
@@ -379,6 +369,29 @@ func render(b *gguf.Builder) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// setMembers sets the members' keys and returns the blended ones' indicators.
+func setMembers(set func(string, any), all []Member) []float32 {
+	var names, covers []string
+	var ranks, shared, counts []int32
+	var ind []float32
+	for _, m := range all {
+		names, covers = append(names, m.Name), append(covers, strings.Join(m.Covers, ","))
+		ranks, counts = append(ranks, int32(m.Rank)), append(counts, int32(m.Examples))
+		if m.Shared {
+			shared = append(shared, 1)
+			continue
+		}
+		shared = append(shared, 0)
+		ind = append(ind, m.Indicator...)
+	}
+	set("crayon.members.names", names)
+	set("crayon.members.covers", covers)
+	set("crayon.members.ranks", ranks)
+	set("crayon.members.shared", shared)
+	set("crayon.members.examples", counts)
+	return ind
+}
+
 // Write stores the pool at path, whole or not at all, and returns it as read
 // back: with the values of its stored form, their error and its digest.
 func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
@@ -389,7 +402,7 @@ func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
 	if err := store.WriteBytes(path, data); err != nil {
 		return nil, err
 	}
-	stored.path = path
+	stored.path, stored.data = path, nil
 	return stored, nil
 }
 

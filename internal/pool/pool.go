@@ -30,6 +30,7 @@ type Pool struct {
 	size     int
 	sides    gguf.Type // of the stored sides
 	path     string
+	data     []byte // the file, if it is in memory anyway; nil with a path
 	gramOnce sync.Once
 	gramOf   [][]float64
 }
