@@ -100,14 +100,14 @@ func (m *Provenance) DataSets() []DataSet {
 	return sets
 }
 
-// LicenceNote says in a sentence or two what the data's licences ask of who
-// passes the pool on. It is no legal advice, and names the data sets.
+// LicenceNote says in a sentence what the licence of each data set asks of who
+// passes the pool on: what asks most first. It is no legal advice.
 func (m *Provenance) LicenceNote() string {
-	kinds := []struct {
+	type kind struct {
 		says string
 		of   func(licence string) bool
-		sets []string
-	}{
+	}
+	kinds := []kind{
 		{says: "share-alike terms cover", of: func(l string) bool { return slices.Contains(licenceWords(l), "SA") }},
 		{says: "non-commercial terms cover", of: func(l string) bool { return slices.Contains(licenceWords(l), "NC") }},
 		{says: "no licence is stated for", of: func(l string) bool {
@@ -120,12 +120,16 @@ func (m *Provenance) LicenceNote() string {
 		}},
 	}
 	var parts []string
-	for _, k := range kinds {
+	told := map[string]bool{}
+	for _, k := range append(kinds, kind{"permissive terms cover", func(l string) bool { return !told[l] }}) {
 		by := map[string][]string{}
 		for _, s := range m.DataSets() {
 			if k.of(s.Licence) {
 				by[s.Licence] = append(by[s.Licence], s.Name)
 			}
+		}
+		for l := range by {
+			told[l] = true
 		}
 		var groups []string
 		for _, licence := range sortedKeys(by) {
@@ -140,10 +144,9 @@ func (m *Provenance) LicenceNote() string {
 		}
 	}
 	if len(parts) == 0 {
-		return "All of the data are permissively licensed."
+		return "No data are named."
 	}
-	text := strings.Join(parts, "; ")
-	return "Of the data, " + text + "."
+	return "Of the data, " + strings.Join(parts, "; ") + "."
 }
 
 // licenceWords are the parts of a licence's name: "CC BY-SA 4.0" has BY and SA.

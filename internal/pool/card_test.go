@@ -30,7 +30,8 @@ func TestCardOfAnOldFile(t *testing.T) {
 	m := &Provenance{Data: []string{"arc_easy: 650 rows", "social_iqa: 7 rows", "mine"}}
 	require.Equal(t, []DataSet{{"arc_easy", 650, "CC BY-SA 4.0"}, {"social_iqa", 7, "AI2 public release, none stated"}, {"mine", 0, "unknown"}}, m.DataSets())
 	require.Equal(t, "Of the data, share-alike terms cover arc_easy (CC BY-SA 4.0); no licence is stated for social_iqa (AI2 public release, none stated), mine (unknown).", m.LicenceNote())
-	require.Equal(t, "All of the data are permissively licensed.", (&Provenance{Sets: []DataSet{{"a", 1, "MIT"}}}).LicenceNote())
+	require.Equal(t, "Of the data, permissive terms cover b (Apache-2.0), a, c (MIT).", (&Provenance{Sets: []DataSet{{"a", 1, "MIT"}, {"b", 1, "Apache-2.0"}, {"c", 1, "MIT"}}}).LicenceNote())
+	require.Equal(t, "No data are named.", (&Provenance{}).LicenceNote())
 	require.Equal(t, "Of the data, attribution is asked for a (CC BY 4.0).", (&Provenance{Sets: []DataSet{{"a", 1, "CC BY 4.0"}}}).LicenceNote())
 }
 
