@@ -5,6 +5,7 @@ package cuda
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -476,6 +477,59 @@ func TestSumOverProcesses(t *testing.T) {
 	for i := range ranks {
 		require.NoError(t, ranks[i].Wait(), "rank %d: %s", i, &out[i])
 	}
+}
+
+// TestSumOverThreads has two ranks in one process, each with its device.
+func TestSumOverThreads(t *testing.T) {
+	t.Setenv("SOFTCUDA_DEVICES", "2")
+	softcuda.Use(t)
+	d, err := Load()
+	require.NoError(t, err)
+	n, err := d.Count()
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	id, err := UniqueID(d)
+	require.NoError(t, err)
+	rank := func(rank int) error {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		v, err := d.Open(rank)
+		if err != nil {
+			return err
+		}
+		s, err := v.Stream()
+		if err != nil {
+			return err
+		}
+		c, err := v.Join(id, rank, 2)
+		if err != nil {
+			return err
+		}
+		p, err := v.Alloc(8)
+		if err != nil {
+			return err
+		}
+		x := []float32{float32(rank + 1), 10}
+		if err := Upload(s, p, x); err != nil {
+			return err
+		}
+		for range 20 {
+			if err := c.Sum(s, p, 2, F32); err != nil {
+				return err
+			}
+			if err := Download(s, x, p); err != nil {
+				return err
+			}
+		}
+		if x[0] != 3*(1<<19) || x[1] != 20*(1<<19) {
+			return fmt.Errorf("rank %d has %v", rank, x)
+		}
+		return errors.Join(c.Close(), v.Free(p), v.Close())
+	}
+	failed := make(chan error, 2)
+	for i := range 2 {
+		go func() { failed <- rank(i) }()
+	}
+	require.NoError(t, errors.Join(<-failed, <-failed))
 }
 
 func sumAsRank(t *testing.T, v *Device, s *Stream, rank int) {

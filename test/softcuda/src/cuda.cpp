@@ -43,9 +43,31 @@ static unsigned long setting(const char *name, unsigned long otherwise) {
 	return s && *s ? strtoul(s, nullptr, 0) : otherwise;
 }
 
-// One lock for all calls but those that wait for other processes.
-static std::recursive_mutex lock;
-#define LOCK std::lock_guard<std::recursive_mutex> hold(lock)
+// One lock for all calls, but while an operation waits for other ranks.
+static std::mutex lock;
+static thread_local int held;
+
+struct Hold {
+	Hold() {
+		if (held++ == 0) lock.lock();
+	}
+	~Hold() {
+		if (--held == 0) lock.unlock();
+	}
+};
+#define LOCK Hold hold
+
+struct LetGo {
+	int was = held;
+	LetGo() {
+		held = 0;
+		lock.unlock();
+	}
+	~LetGo() {
+		lock.lock();
+		held = was;
+	}
+};
 
 static bool started;
 static int failed;              // as on a GPU, an error of a kernel stays
@@ -136,6 +158,7 @@ static bool pinned(const void *p, size_t bytes) {
 struct Operation {
 	int (*run)(void *data, char *why);
 	std::shared_ptr<std::vector<char>> data;
+	bool waits; // for other ranks, which may be threads of this process
 };
 struct Graph {
 	std::vector<Operation> operations;
@@ -168,7 +191,14 @@ static int drain(Stream *s) {
 		Operation o = s->waiting.front();
 		s->waiting.pop_front();
 		char why[256] = "";
-		if (int status = o.run(o.data->data(), why)) {
+		int status;
+		if (o.waits) {
+			LetGo others;
+			status = o.run(o.data->data(), why);
+		} else {
+			status = o.run(o.data->data(), why);
+		}
+		if (status) {
 			s->waiting.clear();
 			return fail(status, why);
 		}
@@ -176,15 +206,26 @@ static int drain(Stream *s) {
 	return check_canaries();
 }
 
-extern "C" int soft_enqueue(void *stream, int (*run)(void *, char *), const void *data, size_t bytes) {
+static int enqueue(void *stream, int (*run)(void *, char *), const void *data, size_t bytes, bool waits) {
 	NEED;
 	auto *s = stream ? (Stream *)stream : null_stream();
 	auto copy = std::make_shared<std::vector<char>>((const char *)data, (const char *)data + bytes);
 	if (s->recording)
-		s->recording->operations.push_back({run, copy});
+		s->recording->operations.push_back({run, copy, waits});
 	else
-		s->waiting.push_back({run, copy});
+		s->waiting.push_back({run, copy, waits});
 	return OK;
+}
+extern "C" int soft_enqueue(void *stream, int (*run)(void *, char *), const void *data, size_t bytes) { return enqueue(stream, run, data, bytes, false); }
+extern "C" int soft_enqueue_waiting(void *stream, int (*run)(void *, char *), const void *data, size_t bytes) { return enqueue(stream, run, data, bytes, true); }
+
+// drain_device drains the streams of the device in use.
+static int drain_device() {
+	std::vector<Stream *> all = streams; // another thread may add its own meanwhile
+	for (auto *s : all)
+		if (s->device == device)
+			if (int status = drain(s)) return status;
+	return drain(null_stream());
 }
 
 struct Move {
@@ -665,9 +706,7 @@ int cuCtxSetCurrent(void *context) {
 }
 int cuCtxSynchronize() {
 	NEED;
-	for (auto *s : streams)
-		if (int status = drain(s)) return status;
-	return drain(null_stream());
+	return drain_device();
 }
 
 int cuMemAlloc_v2(uintptr_t *p, size_t bytes) {
@@ -682,9 +721,9 @@ int cuMemAlloc_v2(uintptr_t *p, size_t bytes) {
 static int give_back(uintptr_t p, bool pinned) {
 	auto i = regions.find(p);
 	if (i == regions.end() || i->second.pinned != pinned) return INVALID_VALUE;
-	for (auto *s : streams) // as the driver does
-		if (int status = drain(s)) return status;
+	if (int status = drain_device()) return status; // as the driver does
 	if (int status = check_canaries()) return status;
+	i = regions.find(p);
 	retire(i->second);
 	regions.erase(i);
 	return OK;
@@ -873,8 +912,7 @@ int cuGraphDestroy(void *graph) {
 }
 int cuGraphExecDestroy(void *executable) {
 	NEED;
-	for (auto *s : streams)
-		if (int status = drain(s)) return status;
+	if (int status = drain_device()) return status;
 	delete (Graph *)executable;
 	return OK;
 }

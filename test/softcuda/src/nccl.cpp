@@ -180,7 +180,7 @@ int ncclCommInitRank(Comm **comm, int world, Id id, int rank) {
 int ncclAllReduce(const void *from, void *to, size_t n, int type, int op, Comm *c, void *stream) {
 	if ((type != 7 && type != 9) || op != 0) return INVALID_ARGUMENT;
 	Sum s{c, to, from, n, type == 9};
-	return soft_enqueue(stream, run, &s, sizeof s) ? 1 : OK;
+	return soft_enqueue_waiting(stream, run, &s, sizeof s) ? 1 : OK;
 }
 int ncclCommGetAsyncError(Comm *c, int *state) {
 	*state = c->state;

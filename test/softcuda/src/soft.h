@@ -59,6 +59,9 @@ extern "C" {
 // a CUresult, and text in why (256 bytes) if that is not 0.
 int soft_enqueue(void *stream, int (*run)(void *data, char *why), const void *data, size_t bytes);
 
+// The same for an operation that waits for other ranks.
+int soft_enqueue_waiting(void *stream, int (*run)(void *data, char *why), const void *data, size_t bytes);
+
 // soft_check says whether bytes at p lie in one allocation of the device.
 bool soft_check(const void *p, size_t bytes);
 }
