@@ -17,7 +17,6 @@ import (
 	"crayon/internal/device"
 	"crayon/internal/gguf"
 	"crayon/internal/pooltrain"
-	"crayon/internal/qa"
 	"crayon/internal/store"
 )
 
@@ -47,7 +46,7 @@ func (a *app) benchCustomizeCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", "", "the `FOLDER` of question-answer data")
+	f.StringVar(&o.data, "data", "", dataHelp)
 	f.IntVar(&o.Users, "users", 0, "score at most this many users; 0: all")
 	f.IntVar(&o.Rows, "rows", o.Rows, "score at most this many rows a user")
 	f.IntVar(&o.Shots, "shots", o.Shots, "examples a user customises from")
@@ -62,7 +61,7 @@ func (a *app) benchCustomizeCommand() *cobra.Command {
 }
 
 func (a *app) bench(ctx context.Context, o benchOptions) error {
-	data, err := qa.Open(o.data)
+	data, err := a.openData(ctx, []string{o.data}, nil)
 	if err != nil {
 		return err
 	}

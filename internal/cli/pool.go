@@ -60,7 +60,8 @@ func (a *app) poolVerifyCommand() *cobra.Command {
 }
 
 func (a *app) poolTrainCommand() *cobra.Command {
-	var data, recipe, single string
+	var data []string
+	var recipe, single string
 	var workers, fold int
 	var permissive bool
 	cmd := &cobra.Command{
@@ -71,9 +72,6 @@ training goes on, a log and the loss curve.`,
 		Example: "  crayon pool train mine.crayon --data qa --recipe recipe.yaml",
 		Args:    args(1, 1, "the POOL file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if data == "" {
-				return usage(errors.New("no data folder is named"), cmd.CommandPath()+" "+args[0]+" --data DIR")
-			}
 			r, err := pooltrain.ParseRecipe([]byte("name: pool\n"))
 			if recipe != "" {
 				r, err = pooltrain.ReadRecipe(recipe)
@@ -87,7 +85,14 @@ training goes on, a log and the loss curve.`,
 				}
 			}
 			r.Rows.PermissiveOnly = r.Rows.PermissiveOnly || permissive
+			if len(data)+len(r.Sources) == 0 {
+				return usage(errors.New("no data is named, neither here nor in the recipe"), cmd.CommandPath()+" "+args[0]+" --data DIR")
+			}
 			model, err := a.modelPath()
+			if err != nil {
+				return err
+			}
+			rows, err := a.openData(cmd.Context(), data, r.Sources)
 			if err != nil {
 				return err
 			}
@@ -99,7 +104,7 @@ training goes on, a log and the loss curve.`,
 				workers = runtime.GOMAXPROCS(0)
 			}
 			opt := pooltrain.Options{
-				Model: model, ModelName: a.set.Model, Data: data, Recipe: r, Out: args[0], Workers: workers,
+				Model: model, ModelName: a.set.Model, Data: rows, Recipe: r, Out: args[0], Workers: workers,
 				Progress: func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
 			}
 			if single != "" {
@@ -125,7 +130,7 @@ training goes on, a log and the loss curve.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&data, "data", "", "the `FOLDER` of question-answer data")
+	f.StringArrayVar(&data, "data", nil, dataHelp+"; may be given several times")
 	f.StringVar(&recipe, "recipe", "", "the recipe, a YAML `FILE`; docs/pool.md lists its keys")
 	f.StringVar(&single, "single", "", "train only the benchmark's rival, one adapter of the recipe's single_rank, to the GGUF `FILE`")
 	f.IntVar(&fold, "fold", 0, "leave out the data sets of fold `K`, 1 to 5 (docs/data.md), so that they can be scored as new ones")

@@ -119,7 +119,7 @@ func describePool(p *crayon.Pool) (*poolInfo, error) {
 		Base:    map[string]any{"name": p.Base.Name, "digest": p.Base.Digest, "lineage": p.Base.Lineage, "layers": p.Base.Shape.Layers, "dim": p.Base.Shape.Dim},
 		Feature: map[string]any{"name": p.Feature.Name, "layer": p.Feature.Layer, "text": p.Feature.Text, "max_tokens": p.Feature.MaxTokens, "tau": p.Feature.Tau},
 		Prompt:  map[string]any{"system": p.Prompt.System, "template": p.Prompt.Template},
-		Made: map[string]any{"created": m.Created, "seed": m.Seed, "data": m.Data, "datasets": m.DataSets(), "licences": m.Licences, "licence": m.Licence, "licence_note": m.LicenceNote(),
+		Made: map[string]any{"created": m.Created, "seed": m.Seed, "data": m.Data, "files": m.Files, "datasets": m.DataSets(), "licences": m.Licences, "licence": m.Licence, "licence_note": m.LicenceNote(),
 			"loss": m.Loss, "examples": m.Examples, "steps": m.Steps, "seconds": m.Seconds, "workers": m.Workers, "device": m.Device, "program": m.Program, "recipe": m.Recipe,
 			"limits": m.Limits, "changes": m.Changes, "store": m.Store, "store_error": m.StoreError},
 		Baselines: p.BaselineSizes(), Missing: p.Missing(),

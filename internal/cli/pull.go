@@ -36,16 +36,10 @@ Each source is named, and whether it is a third party's.`,
 			if len(args) > 0 {
 				ref = args[0]
 			}
-			ledger, err := upstream.OpenLedger(s.Paths.Ledger())
+			p, done, err := a.puller()
 			if err != nil {
 				return err
 			}
-			gate := upstream.New(upstream.Options{LocalOnly: s.LocalOnly, Ledger: ledger})
-			defer gate.Close()
-			show, done := a.progress()
-			p := pull.New(pull.Options{Paths: s.Paths, Gate: gate, Sources: s.Sources, Hub: s.Hub, Pip: strings.Fields(s.Pip), Progress: func(p pull.Progress) {
-				show(strings.TrimSpace(string(p.Stage)+" "+p.Party), int(p.Bytes>>10), int(max(p.Total, p.Bytes, 1)>>10))
-			}})
 			r, err := p.Pull(upstream.WithWhy(cmd.Context(), "pull "+ref), ref)
 			done()
 			if err != nil {
@@ -57,6 +51,25 @@ Each source is named, and whether it is a third party's.`,
 	cmd.Flags().BoolVar(&list, "list", false, "list the aliases and which are here")
 	settingFlags(cmd.Flags(), "sources", "hub", "pip")
 	return cmd
+}
+
+// puller is a puller by the settings, and what ends its progress line and its
+// connections.
+func (a *app) puller() (p *pull.Puller, done func(), err error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, nil, err
+	}
+	ledger, err := upstream.OpenLedger(s.Paths.Ledger())
+	if err != nil {
+		return nil, nil, err
+	}
+	gate := upstream.New(upstream.Options{LocalOnly: s.LocalOnly, Ledger: ledger})
+	show, end := a.progress()
+	p = pull.New(pull.Options{Paths: s.Paths, Gate: gate, Sources: s.Sources, Hub: s.Hub, Pip: strings.Fields(s.Pip), Progress: func(p pull.Progress) {
+		show(strings.TrimSpace(string(p.Stage)+" "+p.Party), int(p.Bytes>>10), int(max(p.Total, p.Bytes, 1)>>10))
+	}})
+	return p, func() { end(); gate.Close() }, nil
 }
 
 func pullText(w io.Writer, r pull.Result) {

@@ -45,11 +45,12 @@ func scripts(t *testing.T, dir, model string, env ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hub := dataHub(t)
 	testscript.Run(t, testscript.Params{
 		Dir: dir, UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, env...)
-			e.Vars = append(e.Vars, "CRAYON_HOME="+filepath.Join(e.WorkDir, "home"), "CRAYON_MODEL="+model, "CRAYON_THREADS=1", "NO_COLOR=1", "EXAMPLES="+examples, "MODEL="+model)
+			e.Vars = append(e.Vars, "CRAYON_HOME="+filepath.Join(e.WorkDir, "home"), "CRAYON_MODEL="+model, "CRAYON_THREADS=1", "NO_COLOR=1", "FAKE_HUB="+hub, "EXAMPLES="+examples, "MODEL="+model)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "json": jsonField, "waitfor": waitFor, "mode": mode},

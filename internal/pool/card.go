@@ -40,7 +40,7 @@ func (r *reader) card(m *Provenance) {
 	}
 	m.Device, _ = r.f.String("crayon.made.device")
 	m.Program, _ = r.f.String("crayon.made.program")
-	m.Limits, m.Changes = r.strings("crayon.made.limits"), r.strings("crayon.made.changes")
+	m.Files, m.Limits, m.Changes = r.strings("crayon.made.files"), r.strings("crayon.made.limits"), r.strings("crayon.made.changes")
 	m.Store, _ = r.f.String("crayon.made.store")
 	if _, there := r.f.Value("crayon.made.store_error"); there {
 		if m.StoreError = r.float("crayon.made.store_error"); m.StoreError < 0 {
@@ -61,7 +61,7 @@ func setCard(b *gguf.Builder, m Provenance) {
 	for _, x := range []struct {
 		key    string
 		values []string
-	}{{"limits", m.Limits}, {"changes", m.Changes}} {
+	}{{"files", m.Files}, {"limits", m.Limits}, {"changes", m.Changes}} {
 		if len(x.values) > 0 {
 			b.Set("crayon.made."+x.key, x.values)
 		}

@@ -77,6 +77,7 @@ type Provenance struct {
 	Seed     uint64
 	Data     []string // data sets, with their row counts, in words
 	Sets     []DataSet
+	Files    []string // that the rows are from, with their digests, in words
 	Licences []string // of the data
 	Licence  string   // of the pool itself
 	Loss     float64  // training loss at the end

@@ -56,7 +56,7 @@ func sample(t testing.TB) *Pool {
 		Keep: 1,
 		Made: Provenance{Created: "2026-01-02T03:04:05Z", Recipe: "adapters: 2\n", Seed: math.MaxUint64, Data: []string{"a: 3 rows"}, Licences: []string{"MIT"},
 			Licence: "CC-BY-4.0", Loss: 1.5, Examples: 7, Steps: 9, Seconds: 2.25, Workers: 2,
-			Sets: []DataSet{{"a", 3, "MIT"}, {"b", 4, "CC BY-SA 4.0"}}, Device: "CPU", Program: "crayon dev", Limits: []string{"anything real"}},
+			Sets: []DataSet{{"a", 3, "MIT"}, {"b", 4, "CC BY-SA 4.0"}}, Device: "CPU", Program: "crayon dev", Limits: []string{"anything real"}, Files: []string{"a train: 3 rows"}},
 		Baseline: map[string]*adapter.Adapter{"single": random(rng, "single", 3, c)},
 		Coverage: []Cover{{"a", 3, make([]float32, c.Dim)}, {"b", 4, make([]float32, c.Dim)}},
 	}

@@ -16,6 +16,11 @@ func (r *run) card(p *pool.Pool) {
 		subjects[i] = [2]string{row.Dataset, row.Subject}
 	}
 	m := &p.Made
+	for _, f := range r.training.Files {
+		if used[f.Dataset] > 0 {
+			m.Files = append(m.Files, f.String())
+		}
+	}
 	licences := map[string]bool{}
 	for _, n := range r.training.Counts {
 		rows := used[n.Dataset]

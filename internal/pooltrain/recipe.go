@@ -49,6 +49,8 @@ type Recipe struct {
 	Licence string    `yaml:"licence"`
 	Limits  []string  `yaml:"limits,omitempty"` // what the pool is not for, in words; onto its card
 	Rows    qa.Recipe `yaml:"rows"`             // which rows; rows.seed seeds everything
+
+	Sources []qa.Source `yaml:"sources,omitempty"` // data sets beside those that are named to Run
 }
 
 const maxRecipe = 1 << 20
@@ -147,6 +149,9 @@ func (r *Recipe) check() error {
 	}
 	if err := r.Rows.Validate(); err != nil {
 		return fmt.Errorf("rows.%w", err)
+	}
+	if err := qa.CheckSources(r.Sources); err != nil {
+		return err
 	}
 	if _, err := r.storeType(); err != nil {
 		return err

@@ -33,7 +33,7 @@ import (
 type Options struct {
 	Model     string // GGUF file of the base model
 	ModelName string // its name, such as "smollm2-135m"
-	Data      string // folder of QA sets in the normal form
+	Data      *qa.Data
 	Recipe    Recipe
 	Out       string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
 	Workers   int    // 0: one a core
@@ -189,18 +189,15 @@ func (r *run) stage(name string, done, total int) {
 
 func (r *run) rows() error {
 	r.stage("rows", 0, 0)
-	d, err := qa.Open(r.o.Data)
-	if err != nil {
-		return err
-	}
-	if r.training, err = qa.Sample(r.ctx, d, r.o.Recipe.Rows); err != nil {
+	var err error
+	if r.training, err = qa.Sample(r.ctx, r.o.Data, r.o.Recipe.Rows); err != nil {
 		return err
 	}
 	r.picked = slices.DeleteFunc(r.training.Ordered(r.o.Recipe.Rows.Seed), func(l qa.Labelled) bool {
 		return len(l.Choices) < 2 || strings.TrimSpace(l.Question) == ""
 	})
 	if len(r.picked) < 4*r.o.Recipe.Adapters {
-		return &fault.Error{Op: "train pool", Path: r.o.Data, Exit: fault.ExitUsage,
+		return &fault.Error{Op: "train pool", Path: "recipe", Exit: fault.ExitUsage,
 			Err: fmt.Errorf("the recipe leaves %d rows with choices for %d adapters", len(r.picked), r.o.Recipe.Adapters), Hint: "raise the recipe's caps"}
 	}
 	return nil

@@ -56,6 +56,13 @@ func data(t *testing.T) string {
 	return dir
 }
 
+func opened(t *testing.T, dir string) *qa.Data {
+	t.Helper()
+	d, err := qa.Open(dir)
+	require.NoError(t, err)
+	return d
+}
+
 func options(t *testing.T) Options {
 	t.Helper()
 	modelPath, _ := tiny.Tiny(t)
@@ -78,7 +85,7 @@ licence: CC0-1.0
 rows: {seed: 3}
 `))
 	require.NoError(t, err)
-	return Options{Model: modelPath, ModelName: "tiny", Data: data(t), Recipe: r, Out: filepath.Join(t.TempDir(), "small.crayon"), Workers: 2}
+	return Options{Model: modelPath, ModelName: "tiny", Data: opened(t, data(t)), Recipe: r, Out: filepath.Join(t.TempDir(), "small.crayon"), Workers: 2}
 }
 
 // same is a pool's file without what the clock says.
@@ -117,6 +124,8 @@ func TestRun(t *testing.T) {
 	require.Positive(t, opened.Made.Loss)
 	require.Len(t, opened.Made.Data, 2)
 	require.Len(t, opened.Made.Sets, 2)
+	require.Len(t, opened.Made.Files, 2)
+	require.Regexp(t, `^animals train: 24 rows of animals/train.jsonl.gz, sha256 [0-9a-f]{64}$`, opened.Made.Files[0])
 	require.Len(t, opened.Coverage, 2)
 	require.Equal(t, 48, opened.Coverage[0].Rows+opened.Coverage[1].Rows)
 	require.NotEmpty(t, opened.Made.Device)
@@ -133,8 +142,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	defer d.Close()
 	require.Empty(t, d.Warning)
-	rows, err := qa.Open(o.Data)
-	require.NoError(t, err)
+	rows := o.Data
 	var largest float64
 	n := 0
 	for _, set := range rows.Datasets() {
@@ -202,7 +210,7 @@ func TestRunRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*Options){
 		"a layer the model has not": func(o *Options) { o.Recipe.FeatureLayer = 3 },
 		"a recipe out of range":     func(o *Options) { o.Recipe.Rank = 0 },
-		"no data":                   func(o *Options) { o.Data = t.TempDir() },
+		"no data":                   func(o *Options) { o.Recipe.Rows.Exclude.Datasets = []string{"animals", "sums"} },
 		"no model":                  func(o *Options) { o.Model += "x" },
 		"too few rows":              func(o *Options) { o.Recipe.Rows.MaxRows = 5 },
 		"an answer without room":    func(o *Options) { o.Recipe.MaxTokens = 90 },

