@@ -208,8 +208,13 @@ func (d *Device) Directions(ctx context.Context, questions []string) ([][]float3
 	return out, nil
 }
 
+// Featurer computes texts' features: a model.Model, or an accelerator.
+type Featurer interface {
+	Features(ctx context.Context, layer int, texts [][]int32) ([][]float32, error)
+}
+
 // RawFeatures are questions' features before centring.
-func RawFeatures(ctx context.Context, m *model.Model, t *tokenizer.Tokenizer, f pool.Feature, questions []string) ([][]float32, error) {
+func RawFeatures(ctx context.Context, m Featurer, t *tokenizer.Tokenizer, f pool.Feature, questions []string) ([][]float32, error) {
 	ids, err := featureTokens(t, f, questions)
 	if err != nil {
 		return nil, err

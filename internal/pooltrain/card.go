@@ -36,6 +36,9 @@ func (r *run) card(p *pool.Pool) {
 	}
 	info := build.Read()
 	m.Device = fmt.Sprintf("CPU (%s, %s)", info.Platform, info.Kernel)
+	if r.o.Accelerator != nil {
+		m.Device = r.o.Accelerator.Name() + ", " + m.Device
+	}
 	m.Program = fmt.Sprintf("crayon %s, commit %s", info.Version, info.Commit)
 	m.Limits = r.o.Recipe.Limits
 	if len(r.directions) == len(r.picked) {

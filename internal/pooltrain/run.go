@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"crayon/internal/accel"
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/chat"
@@ -38,6 +39,8 @@ type Options struct {
 	Out       string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
 	Workers   int    // 0: one a core
 	Progress  func(Stage)
+
+	Accelerator accel.Engine // computes features and trains; nil: this machine's processor
 }
 
 // Stage is what a run is doing.
@@ -96,11 +99,7 @@ func Single(ctx context.Context, o Options) (*adapter.Adapter, error) {
 	}
 	c := r.config()
 	c.Adapters, c.Rank, c.SharedRank = 0, 0, o.Recipe.SingleRank
-	w, err := reference.Load(r.model.File(), r.shape)
-	if err != nil {
-		return nil, err
-	}
-	p, err := train.Run(ctx, c, w, r.data)
+	p, err := r.fit(c)
 	if err != nil {
 		return nil, err
 	}
@@ -206,13 +205,18 @@ func (r *run) rows() error {
 // features computes every row's direction.
 func (r *run) features() error {
 	f := pool.Feature{Layer: r.o.Recipe.FeatureLayer, MaxTokens: featureTokens}
+	var on device.Featurer = r.model
+	batch := featureBatch
+	if r.o.Accelerator != nil {
+		on, batch = r.o.Accelerator, acceleratorBatch
+	}
 	raw := make([][]float32, 0, len(r.picked))
-	for lo := 0; lo < len(r.picked); lo += featureBatch {
+	for lo := 0; lo < len(r.picked); lo += batch {
 		var questions []string
-		for _, row := range r.picked[lo:min(lo+featureBatch, len(r.picked))] {
+		for _, row := range r.picked[lo:min(lo+batch, len(r.picked))] {
 			questions = append(questions, row.Question)
 		}
-		part, err := device.RawFeatures(r.ctx, r.model, r.tokens, f, questions)
+		part, err := device.RawFeatures(r.ctx, on, r.tokens, f, questions)
 		if err != nil {
 			return err
 		}
@@ -233,8 +237,11 @@ func (r *run) features() error {
 	return nil
 }
 
-// featureBatch is how many questions' features are computed together.
-const featureBatch = 64
+// How many questions' features are computed together.
+const (
+	featureBatch     = 64
+	acceleratorBatch = 4096
+)
 
 // moments are the mean of each dimension and one over its deviation.
 func moments(x [][]float32) (mean, scale []float32) {
@@ -331,12 +338,21 @@ func (r *run) config() train.Config {
 }
 
 func (r *run) train() error {
+	var err error
+	r.params, err = r.fit(r.config())
+	return err
+}
+
+// fit trains on the accelerator, if there is one.
+func (r *run) fit(c train.Config) (*train.Params, error) {
+	if r.o.Accelerator != nil {
+		return r.o.Accelerator.Train(r.ctx, c, r.data)
+	}
 	w, err := reference.Load(r.model.File(), r.shape)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.params, err = train.Run(r.ctx, r.config(), w, r.data)
-	return err
+	return train.Run(r.ctx, c, w, r.data)
 }
 
 func (r *run) write() (*pool.Pool, error) {
