@@ -46,7 +46,8 @@ type cpu struct {
 	crew  *crew
 }
 
-func openCPU(w *reference.Weights) Open {
+// CPU computes on this machine's processor: the reference.
+func CPU(w *reference.Weights) Open {
 	return func(p *Plan, s *State) (Backend, error) {
 		m := w.Fuse(s.Params.Stacked(), s.Params.A, s.Params.B)
 		return &cpu{plan: p, state: s, model: m, crew: newCrew(p.Config, s.Params, m)}, nil

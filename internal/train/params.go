@@ -41,6 +41,13 @@ func NewParams(a arch.Config, c Config) *Params {
 // Stacked is the rank of all adapters together.
 func (p *Params) Stacked() int { return p.SharedRank + p.Adapters*p.Rank }
 
+// Cut is other values of the same layout, such as a gradient.
+func (p *Params) Cut(values []float32) *Params {
+	q := *p
+	q.Values = values
+	return &q
+}
+
 // A is the slot's stacked A: Stacked x in.
 func (p *Params) A(s arch.Slot) []float32 {
 	_, in := p.Arch.Shape(s.Kind())

@@ -19,7 +19,7 @@ import (
 // Beside w it keeps a second copy of the linear layers, five values a
 // parameter, and about 0.8 GB a worker at 1024 tokens of a 135M model.
 func Run(ctx context.Context, c Config, w *reference.Weights, examples []Example) (*Params, error) {
-	return RunOn(ctx, c, w, examples, openCPU(w))
+	return RunOn(ctx, c, w, examples, CPU(w))
 }
 
 // RunOn is Run on another backend: the same examples in the same steps, and
