@@ -16,6 +16,8 @@ func (a *app) customizeCommand() *cobra.Command {
 	var labels []string
 	var noProof, template bool
 	var keep int
+	var add string
+	var remove []int
 	cmd := &cobra.Command{
 		Use: "customize NAME -f EXAMPLES", Aliases: []string{"customise"}, Short: "Make your own LLM from a few examples, and prove what it is worth",
 		Long: `Makes the customisation NAME from an example file: CSV with the header
@@ -26,7 +28,10 @@ input. Answers that repeat become the label set; --labels names it yourself.
 The customisation is usable as soon as it is made. The proof that follows leaves
 each example out in turn and compares with the base model, with the shared adapter
 alone, and with examples in the prompt; --no-proof leaves it out. An existing NAME
-is replaced, and the old one kept as a version (crayon undo NAME).`,
+is replaced, and the old one kept as a version (crayon undo NAME).
+
+--add and --remove change a customisation that is there: it is blended anew at once,
+and what became of each weight is shown. crayon show NAME --examples numbers them.`,
 		Example: "  crayon customize --template > mine.csv\n  crayon customize mine -f mine.csv",
 		Args: func(cmd *cobra.Command, given []string) error {
 			if template {
@@ -38,6 +43,12 @@ is replaced, and the old one kept as a version (crayon undo NAME).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if template {
 				return a.emit(map[string]string{"template": examples.Template()}, func(w io.Writer) { io.WriteString(w, examples.Template()) })
+			}
+			if add != "" || len(remove) > 0 {
+				if file != "" || len(labels) > 0 || keep != 0 {
+					return usage(errBoth, "crayon customize "+args[0]+" --add more.csv")
+				}
+				return a.amend(cmd, args[0], add, remove, !noProof)
 			}
 			if file == "" {
 				return usage(errNoFile, "crayon customize "+args[0]+" -f mine.csv")
@@ -55,6 +66,8 @@ is replaced, and the old one kept as a version (crayon undo NAME).`,
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "", "the example `FILE`, - for standard input")
 	f.StringSliceVar(&labels, "labels", nil, "the label set, as `a,b,c`")
+	f.StringVar(&add, "add", "", "add the examples of `FILE` to a customisation that is there")
+	f.IntSliceVar(&remove, "remove", nil, "remove the examples of these `NUMBERS` from it")
 	f.BoolVar(&noProof, "no-proof", false, "leave the proof out")
 	f.IntVar(&keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
 	f.BoolVar(&template, "template", false, "print an example file to start from, and do nothing else")
@@ -78,7 +91,22 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 	fmt.Fprintf(w, "%s is ready: crayon run %s\n", name, name)
 	view.Made(w, custom)
 	view.Blend(w, a.style(), c.Pool(), custom)
-	if prove && withAnswer(set) >= leastProof {
+	if err := a.prove(cmd, c, custom, prove); err != nil {
+		return err
+	}
+	return a.emit(describe(c.Library, c.Pool(), custom), nil)
+}
+
+// prove proves a customisation and keeps the proof, where it has the answers for one.
+func (a *app) prove(cmd *cobra.Command, c *crayon.Crayon, custom *crayon.Customisation, prove bool) error {
+	w := a.text()
+	switch answered := withAnswer(custom); {
+	case answered == 0:
+		fmt.Fprintln(w, "answers    none in the file: with them it would choose among their labels, where they repeat, and prove what it is worth")
+	case !prove:
+	case answered < leastProof:
+		fmt.Fprintf(w, "proof      not with fewer than %d answered examples\n", leastProof)
+	default:
 		show, done := a.progress()
 		proof, err := c.Prove(cmd.Context(), custom, func(n, total int) { show("proof", n, total) })
 		done()
@@ -89,21 +117,17 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 			return err
 		}
 		view.Proof(w, a.style(), proof)
-	} else if withAnswer(set) == 0 {
-		fmt.Fprintln(w, "answers    none in the file: with them it would choose among their labels, where they repeat, and prove what it is worth")
-	} else if prove {
-		fmt.Fprintf(w, "proof      not with fewer than %d answered examples\n", leastProof)
 	}
-	return a.emit(describe(c.Library, c.Pool(), custom), nil)
+	return nil
 }
 
 // leastProof is how many answered examples a proof needs.
 const leastProof = 4
 
 // withAnswer counts the examples that have an answer.
-func withAnswer(set *crayon.Examples) int {
+func withAnswer(c *crayon.Customisation) int {
 	n := 0
-	for _, e := range set.Examples {
+	for _, e := range c.Examples {
 		if e.Labelled {
 			n++
 		}

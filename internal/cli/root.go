@@ -46,7 +46,7 @@ should not answer can go to a larger one on a server you name.
 	settingFlags(f, "home", "model", "pool", "threads", "local_only")
 	group(root)
 	root.AddCommand(
-		a.pullCommand(), a.customizeCommand(), a.runCommand(), a.listCommand(), a.showCommand(), a.renameCommand(), a.removeCommand(),
+		a.pullCommand(), a.customizeCommand(), a.runCommand(), a.listCommand(), a.showCommand(), a.weightsCommand(), a.renameCommand(), a.removeCommand(),
 		a.undoCommand(), a.exportCommand(), a.evalCommand(), a.poolCommand(), a.serveCommand(), a.routeCommand(), a.benchCommand(),
 		a.doctorCommand(), a.configCommand(), a.versionCommand(), a.demoCommand(),
 	)

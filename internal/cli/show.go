@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,11 +29,22 @@ type shown struct {
 	Proof    *crayon.Proof         `json:"proof,omitempty"`
 	Path     string                `json:"path"`
 	Versions int                   `json:"versions"`
+	Rows     []row                 `json:"rows,omitempty"` // with --examples
 	custom   *crayon.Customisation // for the text
 }
 
+// row is an example as show numbers it.
+type row struct {
+	Number   int      `json:"number"`
+	Question string   `json:"question"`
+	Answer   string   `json:"answer,omitempty"`
+	Context  string   `json:"context,omitempty"`
+	Choices  []string `json:"choices,omitempty"`
+}
+
 func (a *app) showCommand() *cobra.Command {
-	return &cobra.Command{
+	var rows bool
+	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show a customisation: weights, labels, scope, proof", Args: args(1, 1, "the NAME of a customisation"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -52,9 +64,16 @@ func (a *app) showCommand() *cobra.Command {
 			if s.Versions, err = lib.Versions(c.Name); err != nil {
 				return err
 			}
+			if rows {
+				for i, e := range c.Examples {
+					s.Rows = append(s.Rows, row{i + 1, e.Question, e.Answer, e.Context, e.Choices})
+				}
+			}
 			return a.emit(s, func(w io.Writer) { a.showText(w, p, s) })
 		},
 	}
+	cmd.Flags().BoolVar(&rows, "examples", false, "also list the examples by number, as customize --remove takes them")
+	return cmd
 }
 
 func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *shown {
@@ -84,4 +103,7 @@ func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
 		fmt.Fprintf(w, "proof      none yet; crayon customize %s -f EXAMPLES makes one\n", s.Name)
 	}
 	fmt.Fprintf(w, "file       %s, %d older versions\n", s.Path, s.Versions)
+	for _, r := range s.Rows {
+		fmt.Fprintf(w, "  %3d  %s  %s\n", r.Number, strings.Join(strings.Fields(r.Question), " "), a.style().Dim(r.Answer))
+	}
 }
