@@ -95,7 +95,8 @@ peer: build ## race llama.cpp on the same file and threads, into bench/results (
 bench: build ## measure customisation on the data in DATA, into bench/results
 	@test -n "$(DATA)" || { echo "make bench DATA=folder of question-answer data"; exit 2; }
 	mkdir -p bench/results
-	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --plot bench/results/customize.svg $(ARGS)
+	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --raw bench/results/raw/customize.jsonl.gz \
+		--plot bench/results/customize.svg --html bench/results/customize.html $(ARGS)
 
 .PHONY: fold-pools
 fold-pools: $(FOLD_FILES) ## train the five pools that each leave families out, on DEVICE=cpu or cuda, into FOLD_DIR
@@ -110,6 +111,11 @@ $(FOLD_DIR)/fold-%.crayon: | build
 	@test -n "$(DATA)" || { echo "make fold-pools DATA=folder of question-answer data"; exit 2; }
 	mkdir -p $(FOLD_DIR)
 	$(BIN) pool train $@ --data "$(DATA)" --recipe $(RECIPE) --fold $* $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
+
+.PHONY: verify-results
+verify-results: ## compute every published figure of the benchmark again from its raw rows
+	$(GO) run ./cmd/crayon bench verify bench/results/customize*.json
+	$(GO) run ./bench/figures -check
 
 .PHONY: bench-gate
 bench-gate: ## compare allocations, products, tokens, dials with bench/baseline.json; ARGS=-accept takes the new ones

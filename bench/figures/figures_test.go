@@ -49,11 +49,11 @@ func TestUpdate(t *testing.T) {
 	readme, page := filepath.Join(root, "README.md"), filepath.Join(root, "docs", "bench.md")
 	require.NoError(t, os.WriteFile(readme, []byte("# plain\n"), 0o644))
 	require.NoError(t, os.WriteFile(page, []byte("<!-- figures: bench tiny -->\n<!-- /figures -->\n"), 0o644))
-	report := bench.Report{Settings: bench.Settings{Shots: 16, Strategies: []string{"base", "blend"}},
+	report := bench.Report{Settings: bench.Settings{Strategies: []string{"base", "blend"}},
 		Digests: map[string]string{"pool": "0123456789abcdef"}, Environment: bench.Environment{Machine: "a machine", Date: "2026-01-02T03:04:05Z"}}
 	section := bench.Section{Users: 3, Rows: 90, Macro: map[string]*bench.Figure{"base": {Accuracy: 0.25, Low: 0.2, High: 0.3}, "blend": {Accuracy: 0.5, Low: 0.4, High: 0.6}},
 		Differences: map[string]*bench.Difference{"blend-base": {Difference: 0.25, Low: 0.1, High: 0.4}}}
-	report.Section, report.Groups = section, map[bench.Group]*bench.Section{bench.NewDataset: &section}
+	report.Headline, report.Section, report.Groups = 16, section, map[bench.Group]*bench.Section{bench.NewDataset: &section}
 	data, err := json.Marshal(report)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "bench", "results", "tiny.json"), data, 0o644))

@@ -69,18 +69,19 @@ func benchTable(root, name string) (string, error) {
 	if err != nil || !here {
 		return missing(name, benchCommand), err
 	}
-	columns := []struct {
+	type column struct {
 		name string
 		s    *bench.Section
-	}{{"new subjects", r.Groups[bench.NewSubject]}, {"new data sets", r.Groups[bench.NewDataset]}, {"seen in training", r.Groups[bench.Seen]}, {"all", &r.Section}}
+	}
+	columns := []column{{"new subjects", r.Groups[bench.NewSubject]}, {"new data sets", r.Groups[bench.NewDataset]}, {"of these, folds tuned on", r.Groups[bench.Tuning]},
+		{"of these, folds for the report", r.Groups[bench.Reported]}, {"seen in training", r.Groups[bench.Seen]}, {"all", &r.Section}}
+	if slices.ContainsFunc(columns[:len(columns)-1], func(c column) bool { return c.s != nil && c.s.Users == r.Users }) {
+		columns = columns[:len(columns)-1] // one group is all there is
+	}
 	head := []string{"accuracy [95 %]"}
 	for _, c := range columns {
 		if c.s != nil {
-			var of []string
-			for set := range c.s.ByDataset {
-				of = append(of, set)
-			}
-			slices.Sort(of)
+			of := c.s.Datasets
 			name := c.name
 			if len(of) > 0 && len(of) <= 6 {
 				name += ": " + strings.Join(of, ", ")
@@ -100,7 +101,7 @@ func benchTable(root, name string) (string, error) {
 		}
 		t.row(row...)
 	}
-	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform"} {
+	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform", "chosen-base", "chosen-single", "chosen-blend", "chosen-majority", "chosen-knn"} {
 		if r.Differences[pair] == nil {
 			continue
 		}
@@ -114,8 +115,28 @@ func benchTable(root, name string) (string, error) {
 		t.row(row...)
 	}
 	day, _, _ := strings.Cut(r.Environment.Date, "T")
-	fmt.Fprintf(t, "\n%d examples a user; %s; %s; `bench/results/%s.json`, pool %.12s.\n", r.Settings.Shots, r.Environment.Machine, day, name, r.Digests["pool"])
+	fmt.Fprintf(t, "\n%d examples a user; %s; %s; `bench/results/%s.json`, %s.\n", r.Headline, machine(r), day, name, poolsOf(r))
 	return t.String(), nil
+}
+
+// machine is what scored.
+func machine(r *bench.Report) string {
+	if r.Environment.Device != "" {
+		return r.Environment.Device
+	}
+	return r.Environment.Machine
+}
+
+// poolsOf names the pool of a report, or those of a merged one.
+func poolsOf(r *bench.Report) string {
+	if len(r.Inputs) == 0 {
+		return fmt.Sprintf("pool %.12s", r.Digests["pool"])
+	}
+	var all []string
+	for _, in := range r.Inputs {
+		all = append(all, fmt.Sprintf("%.12s", in.Digests["pool"]))
+	}
+	return "pools " + strings.Join(all, ", ")
 }
 
 // benchFull is every table of a benchmark.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"image/png"
 	"math"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 
 	"crayon/internal/fault"
 	"crayon/internal/qa"
+	"crayon/internal/strategy"
 )
 
 func options() Options {
@@ -83,13 +86,14 @@ func TestExamplesAreNeverScored(t *testing.T) {
 			return
 		}
 		u := p.all[0]
-		for _, k := range []int{0, 4, 16, 64} {
+		for i := range 4 * MaxDraws {
+			k, draw := []int{0, 4, 16, 64}[i%4], i/4
 			shown := map[[32]byte]bool{}
-			for _, ex := range u.Examples(k) {
+			for _, ex := range u.Examples(k, draw) {
 				shown[ex.Content()] = true
 			}
-			if len(shown) != len(u.Examples(k)) || len(shown) > k {
-				t.Fatalf("%d examples of %d contents at k = %d", len(u.Examples(k)), len(shown), k)
+			if len(shown) != len(u.Examples(k, draw)) || len(shown) > k {
+				t.Fatalf("%d examples of %d contents at k = %d", len(u.Examples(k, draw)), len(shown), k)
 			}
 			for _, r := range u.Scored() {
 				if shown[r.Content()] {
@@ -154,64 +158,153 @@ func TestRun(t *testing.T) {
 		last = p
 	}
 	e := newToy()
-	rep, records, err := Run(context.Background(), town(t), e, o)
+	rep, sheets, err := Run(context.Background(), town(t), e, o)
 	require.NoError(t, err)
 	require.Equal(t, last.Total, last.Done)
-	require.Equal(t, 6*(70*3+54+60), last.Total)
+	require.Equal(t, inOrder(short), rep.Settings.Strategies)
+	require.Equal(t, 5*len(short), last.Total)
 	require.Equal(t, 5, rep.Users)
 	require.Equal(t, 324, rep.Rows)
-	require.Len(t, records, 324)
+	require.Len(t, sheets, 5)
 
 	m := rep.Macro
 	require.InDelta(t, 1.0/3, m["chance"].Accuracy, 1e-6)
 	require.InDelta(t, 0, m["chance"].AboveChance, 1e-6)
 	require.Greater(t, m["blend"].Accuracy, m["base"].Accuracy+0.1, "the toy's skill shows")
+	require.Greater(t, m["single"].Accuracy, m["base"].Accuracy)
 	require.Greater(t, rep.Groups[Seen].Differences["blend-swapped"].Low, 0.0)
+	require.Greater(t, rep.Groups[Seen].Differences["blend-swapped"].WinRate, 0.9)
 	require.Nil(t, rep.Differences["blend-majority"].P, "a blind guess has no exact test")
 	require.NotNil(t, rep.Differences["blend-base"].P)
 	// two of three answers of a label user are c1; odd and quiz have no label set
 	require.InDelta(t, 2.0/3, rep.ByUser["desk/bills"].Accuracy["majority"], 0.15)
 	require.InDelta(t, 1.0/3, rep.ByUser["quiz"].Accuracy["majority"], 1e-6)
-	require.Contains(t, strings.Join(rep.Notes, "\n"), "majority is chance for 2 of 5 users")
+	require.Contains(t, strings.Join(rep.Notes, "\n"), "majority is chance in 2 of 5 cases")
 
 	require.Equal(t, 3, rep.Groups[LeftOut].Users)
 	require.Equal(t, 2, rep.Groups[Seen].Users)
-	require.Equal(t, 4, rep.Groups["varied"].Users)
+	require.Equal(t, 4, rep.Groups["all_varied"].Users)
 	require.Equal(t, 2, rep.Groups["left_out_varied"].Users)
 	require.NotContains(t, rep.Groups, Group("seen_varied"), "the same users as seen")
 	require.Equal(t, 3, rep.ByDataset["desk"].Users)
-	require.Equal(t, 2, rep.Groups[LeftOut].ByDataset["desk"].Users)
 	require.Equal(t, 3, rep.WorseUsers["single"].Tested, "users of 70 rows")
 	for user, other := range rep.Swaps {
 		require.NotEqual(t, rep.ByUser[user].Dataset, rep.ByUser[other].Dataset)
 	}
-	require.NoError(t, rep.Verify(records))
+	require.Len(t, rep.ChosenByUser["chosen"], 5)
+	require.NoError(t, rep.Verify(sheets))
 	require.Equal(t, 54, rep.ByUser["desk/rest"].Rows)
+	require.Positive(t, rep.Timing["blend"].Tokens)
+	require.Equal(t, 5, rep.Timing["chosen"].Fits)
+	require.NotEmpty(t, rep.Samples)
+	require.Equal(t, uint64(7), sheets[0].Train)
+}
 
-	for _, call := range e.calls {
-		for _, row := range call.Rows {
-			require.Equal(t, -1, row.Answer, "the engine never sees the gold")
+// The scored rows are the same at every k and draw, and what needs no examples
+// scores them alike; more examples make the toy's blend no other.
+func TestShotsAndDraws(t *testing.T) {
+	o := options()
+	o.Shots, o.Draws, o.Strategies = []int{0, 4, 16}, 3, []string{"base", "majority", "blend", "shots5"}
+	rep, sheets, err := Run(context.Background(), town(t), newToy(), o)
+	require.NoError(t, err)
+	require.Len(t, sheets, 5*3*3)
+	first := map[string]*Sheet{}
+	for i := range sheets {
+		s := &sheets[i]
+		if first[s.User] == nil {
+			first[s.User] = s
 		}
-		if call.Mode == ModeBlend {
-			require.Equal(t, 16, call.Custom.(vocation).n)
-		} else {
-			require.Nil(t, call.Custom)
+		require.Equal(t, first[s.User].IDs, s.IDs)
+		require.Equal(t, first[s.User].Picks["base"], s.Picks["base"])
+	}
+	require.Equal(t, 16, rep.Headline)
+	require.Equal(t, 3, rep.Draws)
+	require.Equal(t, []string{"0", "4", "16"}, rep.shots())
+	require.InDelta(t, 1.0/3, rep.ByShots["0"][all]["majority"].Accuracy, 1e-6)
+	require.Greater(t, rep.ByShots["16"][all]["blend"].Accuracy, rep.ByShots["0"][all]["blend"].Accuracy)
+	require.Equal(t, rep.Macro, rep.ByShots["16"][all])
+	require.NoError(t, rep.Verify(sheets))
+}
+
+// No engine is ever told a scored row's answer, or asked the same thing twice
+// for one user.
+func TestAsksAreShared(t *testing.T) {
+	e, o := newToy(), options()
+	o.Datasets = []string{"quiz"}
+	o.Strategies = []string{"base", "pmi", "blend", "mix"}
+	_, _, err := Run(context.Background(), town(t), e, o)
+	require.NoError(t, err)
+	seen := map[askKey]bool{}
+	for _, call := range e.calls {
+		for i := range call {
+			k := keyOf(&call[i])
+			require.False(t, seen[k], "asked twice: %q under %v", call[i].Text, call[i].Members)
+			seen[k] = true
 		}
 	}
-	shots := slices.IndexFunc(e.calls, func(r Request) bool { return len(r.Shots) > 0 })
-	require.Len(t, e.calls[shots].Shots, 5)
-	require.NotEqual(t, -1, e.calls[shots].Shots[0].Answer)
+}
+
+// A strategy's cost does not depend on what ran before it.
+func TestKnownScoresAreCharged(t *testing.T) {
+	tokens := func(names ...string) float64 {
+		o := options()
+		o.Strategies = names
+		rep, _, err := Run(context.Background(), town(t), newToy(), o)
+		require.NoError(t, err)
+		return rep.Timing["mix"].Tokens
+	}
+	require.InEpsilon(t, tokens("mix"), tokens("base", "shared", "blend", "mix"), 0.01)
+}
+
+func TestRivals(t *testing.T) {
+	o := options()
+	o.Strategies = []string{"chance", "knn", "probe", "choices_only", "pmi", "base"}
+	rep, _, err := Run(context.Background(), town(t), newToy(), o)
+	require.NoError(t, err)
+	// The toy's direction tells the data set alone: neighbours' labels are as good as drawn, and nobody's choices are another row's.
+	require.InDelta(t, 1.0/3, rep.ByUser["quiz"].Accuracy["knn"], 1e-6)
+	require.InDelta(t, 1.0/3, rep.ByUser["quiz"].Accuracy["probe"], 1e-6)
+	require.InDelta(t, 2.0/3, rep.ByUser["desk/bills"].Accuracy["probe"], 0.15, "the majority's label")
+	require.InDelta(t, 1.0/3, rep.Macro["choices_only"].Accuracy, 0.15)
+	require.NotEqual(t, rep.Macro["pmi"], rep.Macro["base"])
+}
+
+// The probe separates what a line separates, and a label that no example has
+// is never its choice.
+func TestProbe(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	row := func(label int) strategy.Row {
+		d := []float32{0, 0, 0, float32(rng.NormFloat64()) / 4}
+		d[label] = 1
+		return strategy.Row{Candidates: []string{"x", "y", "z"}, Gold: label, Direction: d}
+	}
+	b := &bout{task: strategy.Task{Labels: []string{"x", "y", "z"}}}
+	for i := range 12 {
+		b.task.Rows = append(b.task.Rows, row(i%2))
+	}
+	for i := range 30 {
+		b.rows = append(b.rows, row(i%3))
+	}
+	res, err := probed(context.Background(), nil, b)
+	require.NoError(t, err)
+	for i, p := range res.picks {
+		if i%3 < 2 {
+			require.Equal(t, i%3, p, "row %d", i)
+		} else {
+			require.NotEqual(t, 2, p)
+		}
+	}
 }
 
 func TestRunIsDeterministic(t *testing.T) {
 	d := town(t)
 	run := func(scores bool) (*Report, []byte) {
 		o := options()
-		o.Scores = scores
-		rep, records, err := Run(context.Background(), d, newToy(), o)
+		o.Scores, o.Draws = scores, 2
+		rep, sheets, err := Run(context.Background(), d, newToy(), o)
 		require.NoError(t, err)
 		var raw bytes.Buffer
-		require.NoError(t, WriteRaw(&raw, records))
+		require.NoError(t, WriteRaw(&raw, sheets))
 		rep.Timing, rep.Environment = nil, Environment{}
 		return rep, raw.Bytes()
 	}
@@ -230,18 +323,29 @@ func TestRunFaults(t *testing.T) {
 		change func(*toy, *Options)
 		want   string
 	}{
-		"engine fails":      {func(e *toy, _ *Options) { e.err = errToy }, "toy broke"},
-		"a row missing":     {func(e *toy, _ *Options) { e.bad = func(s [][]float64) [][]float64 { return s[1:] } }, "scored 69 of 70"},
-		"a choice missing":  {func(e *toy, _ *Options) { e.bad = func(s [][]float64) [][]float64 { s[3] = s[3][1:]; return s } }, "2 scores for 3 choices"},
-		"not a number":      {func(e *toy, _ *Options) { e.bad = func(s [][]float64) [][]float64 { s[3][0] = math.NaN(); return s } }, "NaN"},
-		"infinite":          {func(e *toy, _ *Options) { e.bad = func(s [][]float64) [][]float64 { s[3][0] = math.Inf(-1); return s } }, "-Inf"},
+		"engine fails":  {func(e *toy, _ *Options) { e.err = errToy }, "toy broke"},
+		"a row missing": {func(e *toy, _ *Options) { e.bad = func(s [][]strategy.Score) [][]strategy.Score { return s[1:] } }, "less than it was asked"},
+		"a choice missing": {func(e *toy, _ *Options) {
+			e.bad = func(s [][]strategy.Score) [][]strategy.Score { s[3] = s[3][1:]; return s }
+		}, "every choice"},
+		"not a number": {func(e *toy, _ *Options) {
+			e.bad = func(s [][]strategy.Score) [][]strategy.Score { s[3][0].Sum = math.NaN(); return s }
+		}, "not a number"},
+		"infinite": {func(e *toy, _ *Options) {
+			e.bad = func(s [][]strategy.Score) [][]strategy.Score { s[3][0].Sum = math.Inf(-1); return s }
+		}, "not a number"},
 		"unknown strategy":  {func(_ *toy, o *Options) { o.Strategies = []string{"blnd"} }, `no strategy "blnd"`},
 		"strategy twice":    {func(_ *toy, o *Options) { o.Strategies = []string{"base", "base"} }, "twice"},
-		"no baseline":       {func(e *toy, o *Options) { e.modes = []Mode{ModeBase}; o.Strategies = []string{"single"} }, "no single"},
-		"too many examples": {func(_ *toy, o *Options) { o.Shots = 65 }, "shots is 65"},
+		"no baseline":       {func(e *toy, o *Options) { e.pool.Baseline = nil; o.Strategies = []string{"single"} }, "no baseline single"},
+		"too many examples": {func(_ *toy, o *Options) { o.Shots = []int{65} }, "shots is 65"},
+		"shots twice":       {func(_ *toy, o *Options) { o.Shots = []int{4, 4} }, "twice"},
+		"no shots":          {func(_ *toy, o *Options) { o.Shots = nil }, "empty"},
+		"draws":             {func(_ *toy, o *Options) { o.Draws = 4 }, "seeds is 4"},
 		"no rows":           {func(_ *toy, o *Options) { o.Rows = 0 }, "rows is 0"},
 		"few resamples":     {func(_ *toy, o *Options) { o.Resamples = 1 }, "resamples is 1"},
 		"users below 0":     {func(_ *toy, o *Options) { o.Users = -1 }, "users is -1"},
+		"no such group":     {func(_ *toy, o *Options) { o.Groups = []string{"old"} }, `no group "old"`},
+		"an empty group":    {func(_ *toy, o *Options) { o.Groups = []string{"related"} }, "these groups"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, o := newToy(), options()
@@ -258,47 +362,105 @@ func TestRunFaults(t *testing.T) {
 	require.Len(t, e.calls, 3, "nothing is scored after the end")
 }
 
-func TestMissingModesAreNoted(t *testing.T) {
+func TestWhatLacksIsNoted(t *testing.T) {
 	e, o := newToy(), options()
-	e.modes = []Mode{ModeBase, ModeBlend}
+	e.pool.Baseline = nil
 	rep, _, err := Run(context.Background(), folder(t, place{dataset: "quiz", rows: 100}), e, o)
 	require.NoError(t, err)
-	require.Equal(t, []string{"chance", "majority", "base", "shots5", "blend"}, rep.Settings.Strategies)
-	require.Contains(t, strings.Join(rep.Notes, "\n"), "single left out")
-	require.Contains(t, strings.Join(rep.Notes, "\n"), "swapped left out: there is one user only")
+	require.NotContains(t, rep.Settings.Strategies, "single")
+	require.NotContains(t, rep.Settings.Strategies, "swapped")
+	notes := strings.Join(rep.Notes, "\n")
+	require.Contains(t, notes, "single left out")
+	require.Contains(t, notes, "swapped left out: there is one user only")
 }
 
-func TestNoExamples(t *testing.T) {
-	e, o := newToy(), options()
-	o.Shots = 0
-	rep, _, err := Run(context.Background(), town(t), e, o)
+// Everything that the registry has runs on an engine that only scores, or is
+// said to be left out.
+func TestFull(t *testing.T) {
+	o := options()
+	o.Full, o.Datasets, o.Elsewhere, o.Generate = true, []string{"quiz", "desk/bills"}, must(Chat()), true
+	o.Dump = new(bytes.Buffer)
+	rep, sheets, err := Run(context.Background(), town(t), newToy(), o)
 	require.NoError(t, err)
-	require.InDelta(t, 1.0/3, rep.Macro["majority"].Accuracy, 1e-6)
-	require.Equal(t, rep.Macro["base"], rep.Macro["shots5"])
+	for _, name := range Strategies() {
+		if !slices.Contains(rep.Settings.Strategies, name) {
+			require.Contains(t, strings.Join(rep.Notes, "\n"), name+" left out")
+		}
+	}
+	require.NoError(t, rep.Verify(sheets))
+	var page bytes.Buffer
+	require.NoError(t, rep.WriteHTML(&page))
+	require.NotContains(t, page.String(), "http", "the page needs nothing else")
+	require.Contains(t, page.String(), "<svg")
+
+	users := map[string]int{}
+	err = strategy.ReadObserved("dump", o.Dump.(*bytes.Buffer), func(row *strategy.Observed) error {
+		users[row.User]++
+		require.Equal(t, 16, row.Examples)
+		require.Contains(t, row.Scores, "blend")
+		require.NotContains(t, row.Scores, "pmi")
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"quiz, k = 16, draw 0": 70, "desk/bills, k = 16, draw 0": 70}, users)
 }
 
-// hand makes records from accuracies: right of rows, a user each.
-func hand(user, dataset string, choices int, right map[string]int, rows int) []Record {
-	var out []Record
-	for i := range rows {
-		r := Record{Dataset: dataset, User: user, Group: Seen, ID: fmt.Sprint(i), Choices: choices, Answer: 1, Picks: map[string]int{"chance": guess}}
-		for s, n := range right {
-			r.Picks[s] = 0
-			if i < n {
-				r.Picks[s] = 1
-			}
-		}
-		out = append(out, r)
+func must[T any](x T, err error) T {
+	if err != nil {
+		panic(err)
 	}
-	return out
+	return x
+}
+
+func TestGenerate(t *testing.T) {
+	d := folder(t, place{dataset: "quiz", rows: 100}, place{dataset: "desk", rows: 100, labels: true}, place{dataset: "gsm8k", rows: 80, free: true})
+	o := options()
+	o.Generate, o.Elsewhere = true, must(Chat())
+	o.Strategies = []string{"base", "blend"}
+	rep, sheets, err := Run(context.Background(), d, newToy(), o)
+	require.NoError(t, err)
+	require.Equal(t, 2, rep.Users, "gsm8k has no choices")
+	require.Len(t, sheets, 3)
+	require.Equal(t, 3, rep.Said[all]["blend"].Users)
+	require.InDelta(t, 1, rep.Said[all]["blend"].Accuracy, 1e-6)
+	require.InDelta(t, 0, rep.Said[all]["base"].Accuracy, 1e-6)
+	require.NoError(t, rep.Verify(sheets))
+	require.Equal(t, 2, rep.Elsewhere["blend"].Users)
+	require.Greater(t, rep.Elsewhere["base"].Perplexity, 1.0)
+	require.NotEmpty(t, rep.Chats)
+}
+
+func TestNormal(t *testing.T) {
+	require.Equal(t, normal("The  North-East!"), normal("northeast"))
+	require.NotEqual(t, normal("yes"), normal("no"))
+	for text, want := range map[string]string{"so it is 1,234.50 dollars": "1234.5", "#### -7": "-7", "none": "", "3 or 4.": "4", "12.0": "12", "0": "0"} {
+		require.Equal(t, want, finalNumber(text), text)
+	}
+}
+
+// hand makes a sheet from accuracies: right of rows.
+func hand(user, dataset string, choices int, right map[string]int, rows int) []Sheet {
+	s := Sheet{Dataset: dataset, User: user, Group: Seen, Shots: 16, Picks: map[string][]int{}}
+	for i := range rows {
+		s.IDs, s.Choices, s.Answers = append(s.IDs, fmt.Sprint(i)), append(s.Choices, choices), append(s.Answers, 1)
+		s.Picks["chance"] = append(s.Picks["chance"], guess)
+		for name, n := range right {
+			pick := 0
+			if i < n {
+				pick = 1
+			}
+			s.Picks[name] = append(s.Picks[name], pick)
+		}
+	}
+	return []Sheet{s}
 }
 
 func TestMacroByHand(t *testing.T) {
-	var records []Record
-	records = append(records, hand("a/x", "a", 2, map[string]int{"base": 5, "blend": 8}, 10)...)
-	records = append(records, hand("a/y", "a", 2, map[string]int{"base": 1, "blend": 1}, 4)...)
-	records = append(records, hand("b", "b", 4, map[string]int{"base": 60, "blend": 30}, 100)...)
-	f := Summarise(records, 1, 200)
+	var sheets []Sheet
+	sheets = append(sheets, hand("a/x", "a", 2, map[string]int{"base": 5, "blend": 8}, 10)...)
+	sheets = append(sheets, hand("a/y", "a", 2, map[string]int{"base": 1, "blend": 1}, 4)...)
+	sheets = append(sheets, hand("b", "b", 4, map[string]int{"base": 60, "blend": 30}, 100)...)
+	f := Summarise(sheets, 1, 200)
 	// base: ((5/10 + 1/4)/2 + 60/100)/2; blend: ((8/10 + 1/4)/2 + 30/100)/2
 	require.InDelta(t, 0.4875, f.Macro["base"].Accuracy, 1e-6)
 	require.InDelta(t, 0.4125, f.Macro["blend"].Accuracy, 1e-6)
@@ -308,9 +470,30 @@ func TestMacroByHand(t *testing.T) {
 	d := f.Differences["blend-base"]
 	require.InDelta(t, -0.075, d.Difference, 1e-6)
 	require.Equal(t, Tally{1, 1, 1}, d.Users)
+	require.InDelta(t, 0.5, d.WinRate, 1e-6)
 	require.Equal(t, Tally{3, 30, 81}, d.Rows)
 	require.Equal(t, Worse{Tested: 1, Significant: []string{"b"}, Below: []string{"b"}}, *f.WorseUsers["blend"])
-	require.InDelta(t, (0.3+0)/2, f.ByDataset["a"].Differences["blend-base"].Difference, 1e-6)
+	require.InDelta(t, (0.525+0)/1, f.ByDataset["a"].Macro["blend"].Accuracy, 1e-6)
+}
+
+// Draws and trainings of one user are repeats of it, not users.
+func TestRepeats(t *testing.T) {
+	var sheets []Sheet
+	for i, right := range []int{10, 20, 30, 40} {
+		s := hand("u", "d", 2, map[string]int{"base": 25, "blend": right}, 50)[0]
+		s.Train, s.Draw = uint64(i/2), i%2
+		sheets = append(sheets, s)
+	}
+	f := Summarise(sheets, 1, 2000)
+	require.Equal(t, 1, f.Users)
+	require.Equal(t, 50, f.Rows)
+	require.Equal(t, 2, f.Draws)
+	require.InDelta(t, 0.5, f.Macro["blend"].Accuracy, 1e-6)
+	// Between trainings 0.3 and 0.7: the interval of blend must hold both, that of base need not.
+	require.Less(t, f.Macro["blend"].Low, 0.3)
+	require.Greater(t, f.Macro["blend"].High, 0.7)
+	require.Greater(t, f.Macro["base"].Low, 0.3)
+	require.Equal(t, Tally{0, 15, 35}, f.Differences["blend-base"].Rows, "of the first draw")
 }
 
 func TestMcNemar(t *testing.T) {
@@ -340,18 +523,21 @@ func TestMcNemar(t *testing.T) {
 // the records; a strategy against itself differs by nothing.
 func TestIntervals(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var records []Record
+		var sheets []Sheet
 		for u := range rapid.IntRange(1, 6).Draw(t, "users") {
 			set := fmt.Sprint("d", rapid.IntRange(0, 2).Draw(t, "set"))
 			choices := rapid.IntRange(2, 5).Draw(t, "choices")
-			for i := range rapid.IntRange(5, 30).Draw(t, "rows") {
-				pick := rapid.IntRange(0, choices-1)
-				base := pick.Draw(t, "base")
-				records = append(records, Record{Dataset: set, User: fmt.Sprint(set, "/", u), Group: Seen, ID: fmt.Sprint(i), Choices: choices,
-					Picks: map[string]int{"base": base, "single": base, "blend": pick.Draw(t, "blend"), "chance": guess}})
+			rows := rapid.IntRange(5, 30).Draw(t, "rows")
+			for draw := range rapid.IntRange(1, 3).Draw(t, "draws") {
+				s := hand(fmt.Sprint(set, "/", u), set, choices, nil, rows)[0]
+				s.Draw = draw
+				picks := func(name string) []int { return rapid.SliceOfN(rapid.IntRange(0, choices-1), rows, rows).Draw(t, name) }
+				s.Picks["base"] = picks("base")
+				s.Picks["single"], s.Picks["blend"] = s.Picks["base"], picks("blend")
+				sheets = append(sheets, s)
 			}
 		}
-		f := Summarise(records, 3, 300)
+		f := Summarise(sheets, 3, 300)
 		for s, m := range f.Macro {
 			if m.Low > m.Accuracy+1e-9 || m.High < m.Accuracy-1e-9 || m.Low < 0 || m.High > 1 {
 				t.Fatalf("%s: %+v", s, m)
@@ -365,7 +551,7 @@ func TestIntervals(t *testing.T) {
 		if d := f.Differences["single-base"]; d.Low != 0 || d.High != 0 || d.Users.Ties != f.Users {
 			t.Fatalf("a strategy against itself: %+v", d)
 		}
-		other := Summarise(rapid.Permutation(records).Draw(t, "order"), 3, 300)
+		other := Summarise(rapid.Permutation(sheets).Draw(t, "order"), 3, 300)
 		if diff := cmp.Diff(f, other); diff != "" {
 			t.Fatal(diff)
 		}
@@ -375,8 +561,7 @@ func TestIntervals(t *testing.T) {
 // The interval of one user's accuracy is near the binomial one, and pairing
 // narrows a difference of two strategies that mostly agree.
 func TestBootstrapWidth(t *testing.T) {
-	records := hand("d", "d", 4, map[string]int{"base": 200, "blend": 220}, 400)
-	f := Summarise(records, 1, 2000)
+	f := Summarise(hand("d", "d", 4, map[string]int{"base": 200, "blend": 220}, 400), 1, 2000)
 	se := math.Sqrt(0.25 / 400)
 	require.InDelta(t, 2*1.96*se, f.Macro["base"].High-f.Macro["base"].Low, 0.012)
 	d := f.Differences["blend-base"]
@@ -385,32 +570,108 @@ func TestBootstrapWidth(t *testing.T) {
 
 func TestRawRoundTrip(t *testing.T) {
 	o := options()
-	o.Scores = true
-	rep, records, err := Run(context.Background(), town(t), newToy(), o)
+	o.Scores, o.Draws = true, 2
+	rep, sheets, err := Run(context.Background(), town(t), newToy(), o)
 	require.NoError(t, err)
-	var raw bytes.Buffer
-	require.NoError(t, WriteRaw(&raw, records))
-	back, err := ReadRaw("raw", bytes.NewReader(raw.Bytes()))
-	require.NoError(t, err)
-	require.Empty(t, cmp.Diff(records, back))
-
+	dir := t.TempDir()
+	out, raw := filepath.Join(dir, "r.json"), filepath.Join(dir, "raw", "r.jsonl.gz")
+	require.NoError(t, rep.Keep(raw, out, sheets))
+	require.Equal(t, "raw/r.jsonl.gz", rep.Raw)
 	text, err := json.Marshal(rep)
 	require.NoError(t, err)
-	var read Report
-	require.NoError(t, json.Unmarshal(text, &read))
+	require.NoError(t, os.WriteFile(out, text, 0o644))
+	read, back, err := ReadReport(out)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(sheets, back))
 	require.NoError(t, read.Verify(back), "the published report follows from the published rows")
-	for _, key := range []string{`"macro"`, `"by_dataset"`, `"by_user"`, `"differences"`, `"groups"`, `"settings"`, `"digests"`, `"worse_users"`} {
+	for _, key := range []string{`"macro"`, `"by_dataset"`, `"by_user"`, `"by_shots"`, `"differences"`, `"groups"`, `"settings"`, `"digests"`, `"worse_users"`, `"chosen_by_user"`} {
 		require.Contains(t, string(text), key)
 	}
-	back[0].Picks["blend"] = (back[0].Picks["blend"] + 1) % back[0].Choices
-	back[0].Answer = back[0].Picks["blend"]
-	err = read.Verify(back)
-	require.Error(t, err)
-	require.Equal(t, fault.ExitVerify, fault.Code(err))
-	require.Error(t, read.Verify(nil))
 
-	_, err = ReadRaw("raw", bytes.NewReader(raw.Bytes()[:raw.Len()/2]))
+	// An altered figure, wherever it is, an altered row and an altered file are all found.
+	high := &read.Groups[Seen].Macro["blend"].High
+	was := *high
+	*high -= 1e-6
+	err = read.Verify(back)
+	require.ErrorContains(t, err, "groups.seen.macro.blend.high")
+	require.Equal(t, fault.ExitVerify, fault.Code(err))
+	*high = was
+	read.WorseUsers["blend"].Below = append(read.WorseUsers["blend"].Below, "nobody")
+	require.ErrorContains(t, read.Verify(back), "worse_users.blend.below")
+	read, back, err = ReadReport(out)
+	require.NoError(t, err)
+	back[0].Answers[0] = (back[0].Answers[0] + 1) % back[0].Choices[0]
+	require.Error(t, read.Verify(back))
+	require.Error(t, read.Verify(nil))
+	data, err := os.ReadFile(raw)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(raw, data[:len(data)-1], 0o644))
+	_, _, err = ReadReport(out)
+	require.ErrorContains(t, err, "sha256")
+	_, err = ReadRaw("raw", bytes.NewReader(data[:len(data)/2]))
 	require.Error(t, err)
+}
+
+// Each data set comes from the run that left it out; runs of other seeds are
+// repeats; what does not belong together is refused.
+func TestMerge(t *testing.T) {
+	dir := t.TempDir()
+	d := folder(t, place{dataset: "boolq", rows: 140}, place{dataset: "figqa", rows: 150})
+	run := func(name string, seed uint64, trained string, change func(*Options)) string {
+		e, o := newToy(), options()
+		e.pool.Made.Seed = seed
+		o.Provenance = Provenance{trained: {""}}
+		o.Digests = map[string]string{"model": "m", "pool": name}
+		o.Strategies = []string{"base", "single", "blend"}
+		change(&o)
+		rep, sheets, err := Run(context.Background(), d, e, o)
+		require.NoError(t, err)
+		out := filepath.Join(dir, name+".json")
+		require.NoError(t, rep.Keep(filepath.Join(dir, "raw", name+".gz"), out, sheets))
+		text, err := json.Marshal(rep)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(out, text, 0o644))
+		return out
+	}
+	same := func(*Options) {}
+	a, b := run("a", 1, "figqa", same), run("b", 1, "boolq", same)
+	rep, sheets, err := Merge([]string{a, b}, NewDataset)
+	require.NoError(t, err)
+	require.Equal(t, 2, rep.Users)
+	require.Equal(t, []Input{{"a.json", rep.Inputs[0].Digests, []string{"boolq"}}, {"b.json", rep.Inputs[1].Digests, []string{"figqa"}}}, rep.Inputs)
+	require.Equal(t, "b", rep.Inputs[1].Digests["pool"])
+	require.Equal(t, 1, rep.Groups[Tuning].Users, "boolq's fold")
+	require.Equal(t, 1, rep.Groups[Reported].Users)
+	require.NoError(t, rep.Verify(sheets))
+	require.Positive(t, rep.Timing["blend"].Queries)
+
+	again, _, err := Merge([]string{b, a}, NewDataset)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(rep.Figures, again.Figures), "the order of the reports does not matter")
+	more, _, err := Merge([]string{a, b, run("a2", 2, "figqa", same)}, NewDataset)
+	require.NoError(t, err)
+	require.Equal(t, 2, more.Users)
+	fewer, _, err := Merge([]string{a, run("b1", 1, "boolq", func(o *Options) { o.Strategies = []string{"base", "blend"} })}, NewDataset)
+	require.NoError(t, err)
+	require.Equal(t, []string{"base", "blend"}, fewer.Settings.Strategies)
+	require.Contains(t, strings.Join(fewer.Notes, "\n"), "single")
+
+	for name, c := range map[string]struct {
+		paths []string
+		want  string
+	}{
+		"twice":        {[]string{a, a}, "twice"},
+		"other shots":  {[]string{a, run("k", 1, "boolq", func(o *Options) { o.Shots = []int{4} })}, "shots differ"},
+		"other model":  {[]string{a, run("m", 1, "boolq", func(o *Options) { o.Digests["model"] = "n" })}, "another model"},
+		"nobody left":  {[]string{a, run("s", 1, "figqa", func(o *Options) { o.Datasets = []string{"figqa"} })}, "no user of the group"},
+		"nothing":      {nil, "no report"},
+		"no such file": {[]string{filepath.Join(dir, "none.json")}, "none.json"},
+		"no raw in it": {[]string{func() string { p := filepath.Join(dir, "x.json"); os.WriteFile(p, []byte("{}"), 0o644); return p }()}, "no raw file"},
+		"not a report": {[]string{filepath.Join(dir, "raw", "a.gz")}, "a.gz"},
+	} {
+		_, _, err := Merge(c.paths, NewDataset)
+		require.ErrorContains(t, err, c.want, name)
+	}
 }
 
 func TestOutputs(t *testing.T) {
@@ -419,7 +680,7 @@ func TestOutputs(t *testing.T) {
 	var text, md, pic, svg bytes.Buffer
 	require.NoError(t, rep.WriteText(&text))
 	require.NoError(t, rep.WriteMarkdown(&md))
-	for _, s := range append(Strategies(), "blend - swapped", "left out", "all, varied", "desk", "note: ") {
+	for _, s := range append(slices.Clone(short), "blend - swapped", "left out", "all, varied", "desk", "note: ", "s to customise", "what was chosen") {
 		require.Contains(t, text.String(), s)
 	}
 	for _, block := range strings.Split(md.String(), "\n\n") { // every table is rectangular
@@ -445,7 +706,8 @@ func TestOutputs(t *testing.T) {
 	require.ErrorIs(t, rep.WriteText(full{}), errFull)
 	require.ErrorIs(t, rep.WriteMarkdown(full{}), errFull)
 	require.ErrorIs(t, rep.WritePlot(full{}, "png"), errFull)
-	require.ErrorIs(t, WriteRaw(full{}, []Record{{}}), errFull)
+	require.ErrorIs(t, rep.WriteHTML(full{}), errFull)
+	require.ErrorIs(t, WriteRaw(full{}, []Sheet{{}}), errFull)
 }
 
 // full is a disk without room.
@@ -481,15 +743,16 @@ func TestDataFolder(t *testing.T) {
 }
 
 func FuzzReadRaw(f *testing.F) {
-	f.Add([]byte(`{"dataset":"d","user":"d","group":"seen","id":"1","choices":2,"answer":1,"picks":{"base":1,"chance":-1}}`))
-	f.Add([]byte(`{"dataset":"d","user":"d","id":"1","choices":2,"answer":1,"picks":{"base":7}}`))
+	f.Add([]byte(`{"dataset":"d","user":"d","group":"seen","shots":16,"draw":0,"ids":["1","2"],"choices":[2,3],"answers":[1,0],"picks":{"base":[1,2],"chance":[-1,-1]}}`))
+	f.Add([]byte(`{"dataset":"d","user":"d","shots":4,"ids":["1"],"choices":[2],"answers":[1],"picks":{"base":[7]}}`))
+	f.Add([]byte(`{"dataset":"d","user":"d","ids":["1"],"choices":[0],"answers":[-1],"said":{"base":[1]},"chat":{"base":2.5}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var raw bytes.Buffer
 		zw := gzip.NewWriter(&raw)
 		_, _ = zw.Write(text)
 		_ = zw.Close()
-		if records, err := ReadRaw("raw", &raw); err == nil {
-			Summarise(records, 1, 100)
+		if sheets, err := ReadRaw("raw", &raw); err == nil {
+			Summarise(sheets, 1, 100)
 		}
 	})
 }

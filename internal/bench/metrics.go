@@ -1,27 +1,34 @@
 package bench
 
 import (
-	"math/rand/v2"
+	"maps"
 	"slices"
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat"
 )
 
-// task is a user as the figures see it.
-type task struct {
+// subject is a user at one number of examples, as the figures see it. Credits
+// are over repeats: trainings of the pool, and for each of them draws of the
+// examples; a row has one value a strategy.
+type subject struct {
 	name, dataset string
 	group         Group
+	fold          int
+	pool          int // users of one number have pools that were trained together
 	constant      bool
-	credits       [][]float64 // row x strategy, 0 to 1
-	chance        float64     // mean of 1 / choices
+	rows          int
+	chance        float64       // mean of 1 / choices
+	credits       [][][]float64 // training x draw x (row * strategies + strategy), 0 to 1
+	mean          []float64     // by strategy, over all of it
+	bank          [][][]float64 // resample x training x strategy: see fill
 }
 
-// datasets groups tasks by data set, in the order they come.
-func datasets(tasks []*task) [][]*task {
-	var out [][]*task
+// datasets groups subjects by data set, in the order they come.
+func datasets(subjects []*subject) [][]*subject {
+	var out [][]*subject
 	index := map[string]int{}
-	for _, t := range tasks {
+	for _, t := range subjects {
 		i, ok := index[t.dataset]
 		if !ok {
 			i = len(out)
@@ -33,17 +40,49 @@ func datasets(tasks []*task) [][]*task {
 	return out
 }
 
-// accuracy is the mean credit of one strategy.
-func (t *task) accuracy(strategy int) float64 {
-	sum := 0.0
-	for _, c := range t.credits {
-		sum += c[strategy]
+// settle computes the means.
+func (t *subject) settle(strategies int) {
+	t.mean = make([]float64, strategies)
+	n := 0
+	for _, draws := range t.credits {
+		for _, credits := range draws {
+			for i, c := range credits {
+				t.mean[i%strategies] += c
+			}
+			n += t.rows
+		}
 	}
-	return sum / float64(len(t.credits))
+	for s := range t.mean {
+		t.mean[s] /= float64(n)
+	}
 }
 
-// macro is the mean over data sets of the mean over their tasks of f.
-func macro(sets [][]*task, f func(*task) float64) float64 {
+// tally counts rows where a is better than b, at the first training and draw:
+// rows of other draws are the same questions again.
+func (t *subject) tally(strategies, a, b int) Tally {
+	var out Tally
+	first := t.credits[0][0]
+	for i := 0; i < len(first); i += strategies {
+		out.add(first[i+a] - first[i+b])
+	}
+	return out
+}
+
+// binary reports whether every credit of the strategies is 0 or 1.
+func (t *subject) binary(strategies, a, b int) bool {
+	first := t.credits[0][0]
+	for i := 0; i < len(first); i += strategies {
+		if !whole(first[i+a]) || !whole(first[i+b]) {
+			return false
+		}
+	}
+	return true
+}
+
+func whole(credit float64) bool { return credit == 0 || credit == 1 }
+
+// macro is the mean over data sets of the mean over their users of f.
+func macro(sets [][]*subject, f func(*subject) float64) float64 {
 	total := 0.0
 	for _, set := range sets {
 		sum := 0.0
@@ -53,37 +92,6 @@ func macro(sets [][]*task, f func(*task) float64) float64 {
 		total += sum / float64(len(set))
 	}
 	return total / float64(len(sets))
-}
-
-// bootstrap resamples data sets, in each its users, in each its rows, all with
-// replacement, and returns the macro accuracies: strategy x resample. All
-// strategies see the same draws, so differences of theirs are paired.
-func bootstrap(sets [][]*task, strategies, resamples int, seed uint64) [][]float64 {
-	rng := rand.New(rand.NewPCG(seed, 0x62656e6368))
-	out := make([][]float64, strategies)
-	for s := range out {
-		out[s] = make([]float64, resamples)
-	}
-	sum := make([]float64, strategies)
-	for b := range resamples {
-		for range sets {
-			set := sets[rng.IntN(len(sets))]
-			for range set {
-				t := set[rng.IntN(len(set))]
-				clear(sum)
-				for range t.credits {
-					for s, c := range t.credits[rng.IntN(len(t.credits))] {
-						sum[s] += c
-					}
-				}
-				scale := 1 / (float64(len(t.credits)) * float64(len(set)) * float64(len(sets)))
-				for s := range sum {
-					out[s][b] += sum[s] * scale
-				}
-			}
-		}
-	}
-	return out
 }
 
 // interval returns the 2.5 and 97.5 percentiles; it sorts its input.
@@ -102,3 +110,5 @@ func McNemar(wins, losses int) float64 {
 	// A binomial tail is the regularised incomplete beta function.
 	return mathext.RegIncBeta(float64(wins), float64(losses+1), 0.5)
 }
+
+func sortedInts[V any](m map[int]V) []int { return slices.Sorted(maps.Keys(m)) }

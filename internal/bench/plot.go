@@ -15,7 +15,7 @@ import (
 
 // Size of the picture.
 const (
-	plotWidth  = 9 * vg.Inch
+	plotWidth  = 9 * vg.Inch // for up to 9 strategies; each more adds one inch
 	plotHeight = 4.5 * vg.Inch
 )
 
@@ -52,12 +52,13 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	if format != "png" && format != "svg" {
 		return fail(fmt.Errorf("format %q", format), "use png or svg")
 	}
-	shown := r.columns("", NewSubject, NewDataset, Seen)
+	shown := r.columns(all, NewSubject, NewDataset, Seen)
 	p := plot.New()
-	p.Title.Text = fmt.Sprintf("Accuracy by strategy, k = %d, %d users, 95 %% intervals", r.Settings.Shots, r.Users)
+	p.Title.Text = fmt.Sprintf("Accuracy by strategy, k = %d, %d users, 95 %% intervals", r.Headline, r.Users)
 	p.Y.Label.Text = "macro accuracy"
 	p.Y.Min = 0
 	step := 0.8 / float64(len(shown))
+	across := plotWidth + vg.Length(max(0, len(r.Settings.Strategies)-9))*vg.Inch
 	for i, s := range shown {
 		b := bars{at: (float64(i) - float64(len(shown)-1)/2) * step}
 		for _, name := range r.Settings.Strategies {
@@ -67,7 +68,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 			}
 			b.figures = append(b.figures, f)
 		}
-		width := plotWidth * 0.85 / vg.Length(len(b.figures)) * vg.Length(step)
+		width := across * 0.85 / vg.Length(len(b.figures)) * vg.Length(step)
 		chart, err := plotter.NewBarChart(b, width)
 		if err != nil {
 			return fail(err, "")
@@ -86,7 +87,7 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	p.NominalX(r.Settings.Strategies...)
 	p.X.Min, p.X.Max = -0.5, float64(len(r.Settings.Strategies))-0.5
 	p.Y.Max *= 1.15 // room for the legend
-	out, err := p.WriterTo(plotWidth, plotHeight, format)
+	out, err := p.WriterTo(across, plotHeight, format)
 	if err != nil {
 		return fail(err, "")
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -13,56 +14,87 @@ import (
 
 	"crayon/internal/fault"
 	"crayon/internal/qa"
+	"crayon/internal/strategy"
 )
+
+// Engine is a model with its pool, as the benchmark needs it.
+type Engine interface {
+	strategy.Engine
+
+	// Directions are the questions' features, centred and of unit length.
+	Directions(ctx context.Context, questions []string) ([][]float32, error)
+}
 
 // Options says what to run.
 type Options struct {
 	Selection
-	Shots      int        // k: examples a user customises from, 0 to 64
-	Strategies []string   // nil for all that the engine can score
-	Resamples  int        // of the bootstrap
-	Provenance Provenance // what the pool was trained on
+	Shots      []int    // k: examples a user customises from, each 0 to 64
+	Draws      int      // of the examples, 1 to 3
+	Strategies []string // nil for the short list, or with Full for all that the engine can score
+	Full       bool
+	Prior      *strategy.Prior // what other users' tasks taught; nil: what is part of the program
+	Budget     time.Duration   // that a user's `chosen` may take
+	Resamples  int             // of the bootstrap
+	Provenance Provenance      // what the pool was trained on
 	Digests    map[string]string
-	Scores     bool // keep every choice's score in the records
+	Device     string    // the accelerator that scores, in words; "" for the processor
+	Scores     bool      // keep every choice's score in the sheets
+	Generate   bool      // also score the greedy answer, as far as the engine speaks
+	Elsewhere  []Dialog  // chat to measure the customised model on; nil: none
+	Dump       io.Writer // gets the scored rows' features and scores, a strategy.Observed a line; nil: nothing
 	Progress   func(Progress)
 }
 
-// DefaultOptions are 16 examples, 70 scored rows a user, 1000 resamples.
+// DefaultOptions are one draw of 16 examples, 70 scored rows a user, 20 s to
+// choose a strategy, 1000 resamples.
 func DefaultOptions() Options {
-	return Options{Selection: Selection{Rows: defaultRows, Seed: 1}, Shots: defaultShots, Resamples: 1000}
+	return Options{Selection: Selection{Rows: defaultRows, Seed: 1}, Shots: []int{defaultShots}, Draws: 1,
+		Budget: 20 * time.Second, Resamples: 1000}
 }
 
 func (o *Options) validate() error {
 	fail := func(format string, args ...any) error {
 		return &fault.Error{Op: "check benchmark options", Err: fmt.Errorf(format, args...), Exit: fault.ExitUsage}
 	}
+	for i, k := range o.Shots {
+		if k < 0 || k > MaxExamples {
+			return fail("shots is %d, not 0 to %d", k, MaxExamples)
+		}
+		if slices.Contains(o.Shots[:i], k) {
+			return fail("shots has %d twice", k)
+		}
+	}
 	switch {
-	case o.Shots < 0 || o.Shots > MaxExamples:
-		return fail("shots is %d, not 0 to %d", o.Shots, MaxExamples)
+	case len(o.Shots) == 0:
+		return fail("shots is empty")
+	case o.Draws < 1 || o.Draws > MaxDraws:
+		return fail("seeds is %d, not 1 to %d", o.Draws, MaxDraws)
 	case o.Rows < 1 || o.Rows > 1<<20:
 		return fail("rows is %d, not 1 or more", o.Rows)
 	case o.Users < 0:
 		return fail("users is %d, below 0", o.Users)
+	case o.Budget <= 0:
+		return fail("the budget a user is %v, not above 0", o.Budget)
 	case o.Resamples < 100 || o.Resamples > 1e6:
 		return fail("resamples is %d, not 100 to 1000000", o.Resamples)
 	}
 	return nil
 }
 
-// Progress is how far a run is: rows scored, over all strategies.
+// Progress is how far a run is: users by strategy, k and draw.
 type Progress struct {
 	Done, Total    int
 	User, Strategy string // in work now
 }
 
 // Run scores every selected user with every strategy, in order, and returns
-// the report and the records it is made from. It stops at the first error or
+// the report and the sheets it is made from. It stops at the first error or
 // when ctx ends; nothing is written.
-func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []Record, error) {
+func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []Sheet, error) {
 	if err := opt.validate(); err != nil {
 		return nil, nil, err
 	}
-	run, notes, err := choose(opt.Strategies, e.Modes())
+	run, notes, err := choose(opt.Strategies, opt.Full, e)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +103,7 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []Rec
 		return nil, nil, err
 	}
 	if len(people.all) == 1 {
-		i := slices.IndexFunc(run, func(s strategy) bool { return s.swap })
+		i := slices.IndexFunc(run, func(m method) bool { return m.name == "swapped" })
 		if i >= 0 && len(opt.Strategies) > 0 {
 			return nil, nil, &fault.Error{Op: "choose strategies", Err: errors.New("swapped needs a second user"),
 				Exit: fault.ExitUsage, Hint: "name a data folder with more users, or leave swapped out"}
@@ -81,211 +113,256 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []Rec
 			run = slices.Delete(run, i, i+1)
 		}
 	}
-	r := &runner{engine: e, opt: opt, people: people, run: run,
-		customs: map[*User]Customisation{}, timing: map[string]*Timing{}, swaps: map[string]string{}}
+	r := &runner{engine: e, opt: opt, people: people, run: run, memo: newMemo(e),
+		directions: map[string][]float32{}, timing: map[string]*Timing{}, swaps: map[string]string{}}
+	r.shared = r.memo.asEngine()
+	r.progress.Total = len(people.Users) * len(run) * len(opt.Shots) * opt.Draws
+	var sheets []Sheet
 	for _, u := range people.Users {
-		for _, s := range run {
-			if s.mode != "" {
-				r.progress.Total += len(u.scored)
-			}
-		}
-	}
-	var records []Record
-	for _, u := range people.Users {
-		recs, err := r.user(ctx, u)
+		some, err := r.user(ctx, u)
 		if err != nil {
 			return nil, nil, err
 		}
-		records = append(records, recs...)
+		sheets = append(sheets, some...)
+	}
+	if opt.Generate {
+		free, err := r.freeTexts(ctx, d)
+		if err != nil {
+			return nil, nil, err
+		}
+		sheets = append(sheets, free...)
 	}
 	notes = append(notes, people.Notes...)
-	return r.report(records, append(notes, r.notes()...)), records, nil
+	return r.report(sheets, append(notes, r.notes()...)), sheets, nil
 }
 
 // runner is one run in work.
 type runner struct {
-	engine   Engine
-	opt      Options
-	people   *Population
-	run      []strategy
-	customs  map[*User]Customisation
-	swaps    map[string]string // user -> whose customisation `swapped` used
-	timing   map[string]*Timing
-	progress Progress
-	noLabels int // users for whom majority is chance
+	engine     Engine
+	memo       *memo
+	shared     strategy.Engine // the memo
+	opt        Options
+	people     *Population
+	run        []method
+	directions map[string][]float32 // of questions, of this user and of swapped ones
+	swaps      map[string]string    // user -> whose blend `swapped` used
+	timing     map[string]*Timing
+	progress   Progress
+	blind      int // bouts in which majority guesses
+	elsewhere  elsewhere
+	samples    []Sample
 }
 
-// user scores one user with every strategy.
-func (r *runner) user(ctx context.Context, u *User) ([]Record, error) {
-	records := make([]Record, len(u.scored))
-	rows := make([]qa.Row, len(u.scored)) // as the engine sees them, without the gold
-	for i, row := range u.scored {
-		records[i] = Record{Dataset: u.Dataset, User: u.Name, Subject: row.Subject, Group: u.Group, ID: row.ID,
-			Constant: u.Constant, Choices: len(row.Choices), Answer: row.Answer, Picks: map[string]int{}}
-		rows[i] = row
-		rows[i].Answer = -1
+// user scores one user with every strategy, at every k and draw.
+func (r *runner) user(ctx context.Context, u *User) ([]Sheet, error) {
+	r.memo.forget()
+	clear(r.directions)
+	rows, err := r.rows(ctx, u.scored, false)
+	if err != nil {
+		return nil, err
 	}
-	for _, s := range r.run {
-		if err := ctx.Err(); err != nil {
+	var sheets []Sheet
+	for _, k := range r.opt.Shots {
+		for draw := range r.opt.Draws {
+			t, err := r.taskOf(ctx, u, k, draw)
+			if err != nil {
+				return nil, err
+			}
+			b := &bout{user: u, k: k, draw: draw, task: t, rows: rows}
+			sheet := u.sheet(k, draw, r.engine.Pool().Made.Seed)
+			for _, m := range r.run {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				if err := r.method(ctx, m, b, &sheet); err != nil {
+					return nil, &fault.Error{Op: "score " + m.name + " of", Path: u.Name, Err: err}
+				}
+			}
+			if r.opt.Dump != nil {
+				if err := r.dump(ctx, b); err != nil {
+					return nil, &fault.Error{Op: "write features of", Path: u.Name, Err: err}
+				}
+			}
+			if k == headline(r.opt.Shots) && draw == 0 {
+				r.samples = append(r.samples, samplesOf(u, &sheet)...)
+			}
+			sheets = append(sheets, sheet)
+		}
+	}
+	return sheets, nil
+}
+
+// sheet is a user's sheet before anything is scored.
+func (u *User) sheet(k, draw int, train uint64) Sheet {
+	s := Sheet{User: u.Name, Dataset: u.Dataset, Group: u.Group, Fold: u.Fold, Constant: u.Constant, Train: train,
+		Shots: k, Draw: draw, Picks: map[string][]int{}}
+	for i := range u.scored {
+		s.IDs = append(s.IDs, u.scored[i].ID)
+		s.Choices = append(s.Choices, len(u.scored[i].Choices))
+		s.Answers = append(s.Answers, u.scored[i].Answer)
+	}
+	return s
+}
+
+// taskOf is what a user gives at one number of examples and draw.
+func (r *runner) taskOf(ctx context.Context, u *User, k, draw int) (strategy.Task, error) {
+	rows, err := r.rows(ctx, u.Examples(k, draw), true)
+	return strategy.Task{Labels: u.Labels, Rows: rows, Budget: r.opt.Budget, Prior: r.opt.Prior}, err
+}
+
+// rows are data rows as strategies see them; the gold is told of examples only.
+func (r *runner) rows(ctx context.Context, from []qa.Row, golds bool) ([]strategy.Row, error) {
+	var unknown []string
+	for i := range from {
+		if r.directions[from[i].Question] == nil && !slices.Contains(unknown, from[i].Question) {
+			unknown = append(unknown, from[i].Question)
+		}
+	}
+	if len(unknown) > 0 {
+		got, err := r.engine.Directions(ctx, unknown)
+		if err != nil {
 			return nil, err
 		}
-		r.progress.User, r.progress.Strategy = u.Name, s.name
-		var err error
-		switch {
-		case s.name == chance:
-			for i := range records {
-				records[i].Picks[chance] = guess
-			}
-		case s.name == majority:
-			r.majority(u, records)
-		default:
-			err = r.score(ctx, u, s, rows, records)
-		}
-		if err != nil {
-			return nil, &fault.Error{Op: "score " + s.name + " of", Path: u.Name, Err: err}
+		for i, q := range unknown {
+			r.directions[q] = got[i]
 		}
 	}
-	return records, nil
+	out := make([]strategy.Row, len(from))
+	for i := range from {
+		f := &from[i]
+		out[i] = strategy.Row{Question: f.Question, Context: f.Context, Candidates: f.Choices, Gold: -1, Direction: r.directions[f.Question]}
+		if golds {
+			out[i].Gold = f.Answer
+		}
+	}
+	return out, nil
 }
 
-// majority picks the examples' most frequent answer, of equals the first of
-// the label set. Where the rows' choices differ no answer can be frequent, and
-// without examples none is known: then it guesses.
-func (r *runner) majority(u *User, records []Record) {
-	best, count := "", 0
-	for _, label := range u.Labels {
-		n := 0
-		for _, ex := range u.Examples(r.opt.Shots) {
-			if ex.Gold() == label {
-				n++
-			}
-		}
-		if n > count {
-			best, count = label, n
-		}
-	}
-	if count == 0 {
-		r.noLabels++
-	}
-	for i := range records {
-		records[i].Picks[majority] = slices.Index(u.scored[i].Choices, best) // -1, a guess, when there is no best
-	}
-}
-
-func (r *runner) score(ctx context.Context, u *User, s strategy, rows []qa.Row, records []Record) error {
-	req := Request{Mode: s.mode, Labels: u.Labels, Rows: rows}
-	if s.shots > 0 {
-		req.Shots = u.Examples(min(s.shots, r.opt.Shots))
-	}
-	if s.mode == ModeBlend {
-		from := u
-		if s.swap {
-			from = r.people.stranger(u, r.opt.Seed)
-			r.swaps[u.Name] = from.Name
-		}
-		custom, err := r.customise(ctx, from)
-		if err != nil {
-			return err
-		}
-		req.Custom = custom
-	}
-	reported := 0
-	step := func(n int) {
-		n = max(0, min(n, len(rows)-reported))
-		reported += n
-		r.progress.Done += n
-		if r.opt.Progress != nil {
-			r.opt.Progress(r.progress)
-		}
-	}
-	step(0)
-	start := time.Now()
-	scores, err := r.engine.Score(ctx, req, step)
+// method scores one bout with one method, into the sheet.
+func (r *runner) method(ctx context.Context, m method, b *bout, sheet *Sheet) error {
+	r.progress.User, r.progress.Strategy = b.user.Name, m.name
+	r.show()
+	var res result
+	took, err := r.memo.charged(func() (err error) {
+		res, err = m.run(ctx, r, b)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	r.took(s.name, time.Since(start), len(rows))
-	step(len(rows) - reported)
-	if len(scores) != len(rows) {
-		return fmt.Errorf("the engine scored %d of %d rows", len(scores), len(rows))
-	}
-	for i, sc := range scores {
-		pick, err := best(sc, len(rows[i].Choices))
-		if err != nil {
-			return fmt.Errorf("row %s: %w", rows[i].ID, err)
-		}
-		records[i].Picks[s.name] = pick
-		if r.opt.Scores {
-			if records[i].Scores == nil {
-				records[i].Scores = map[string][]float64{}
-			}
-			short := make([]float64, len(sc))
-			for c := range sc {
-				short[c] = round(sc[c], 4)
-			}
-			records[i].Scores[s.name] = short
+	if res.picks == nil {
+		if res.picks, err = bestOf(res.scores, b.rows); err != nil {
+			return err
 		}
 	}
+	sheet.Picks[m.name] = res.picks
+	b.observe(m.name, res.scores)
+	if m.name == majority && !slices.ContainsFunc(res.picks, func(p int) bool { return p != guess }) {
+		r.blind++
+	}
+	if res.chosen != "" {
+		if sheet.Chosen == nil {
+			sheet.Chosen = map[string]string{}
+		}
+		sheet.Chosen[m.name] = res.chosen
+	}
+	if r.opt.Scores && res.scores != nil {
+		if sheet.Scores == nil {
+			sheet.Scores = map[string][][]float64{}
+		}
+		sheet.Scores[m.name] = shortened(res.scores)
+	}
+	r.took(m.name, took, len(b.rows), res.fit)
+	if res.plan != nil {
+		if r.opt.Generate {
+			if err := r.say(ctx, m.name, res, b, sheet); err != nil {
+				return err
+			}
+		}
+		if err := r.listen(ctx, m.name, res, b, sheet); err != nil {
+			return err
+		}
+	}
+	r.progress.Done++
+	r.show()
 	return nil
 }
 
-// best is the index of the highest score, of equals the first.
-func best(scores []float64, choices int) (int, error) {
-	if len(scores) != choices {
-		return 0, fmt.Errorf("%d scores for %d choices", len(scores), choices)
+func (r *runner) show() {
+	if r.opt.Progress != nil {
+		r.opt.Progress(r.progress)
 	}
-	top := 0
-	for i, s := range scores {
-		if math.IsNaN(s) || math.IsInf(s, 0) {
-			return 0, fmt.Errorf("score %v of choice %d", s, i)
-		}
-		if s > scores[top] {
-			top = i
-		}
-	}
-	return top, nil
 }
 
-// customise makes a user's customisation once.
-func (r *runner) customise(ctx context.Context, u *User) (Customisation, error) {
-	if c, ok := r.customs[u]; ok {
-		return c, nil
+func shortened(scores [][]float64) [][]float64 {
+	out := make([][]float64, len(scores))
+	for i := range scores {
+		out[i] = make([]float64, len(scores[i]))
+		for j, x := range scores[i] {
+			out[i][j] = round(x, 4)
+		}
 	}
-	start := time.Now()
-	c, err := r.engine.Customise(ctx, u.Examples(r.opt.Shots), u.Labels)
-	if err != nil {
-		return nil, fmt.Errorf("customise %s: %w", u.Name, err)
-	}
-	r.took("customise", time.Since(start), 1)
-	r.customs[u] = c
-	return c, nil
+	return out
 }
 
-func (r *runner) took(what string, d time.Duration, n int) {
-	t := r.timing[what]
+// bestOf is by row the index of the highest score, of equals the first.
+func bestOf(scores [][]float64, rows []strategy.Row) ([]int, error) {
+	if len(scores) != len(rows) {
+		return nil, fmt.Errorf("%d of %d rows were scored", len(scores), len(rows))
+	}
+	picks := make([]int, len(rows))
+	for i, of := range scores {
+		if len(of) != len(rows[i].Candidates) {
+			return nil, fmt.Errorf("%d scores for %d choices", len(of), len(rows[i].Candidates))
+		}
+		for j, x := range of {
+			if math.IsNaN(x) || math.IsInf(x, 0) {
+				return nil, fmt.Errorf("score %v of choice %d", x, j)
+			}
+			if x > of[picks[i]] {
+				picks[i] = j
+			}
+		}
+	}
+	return picks, nil
+}
+
+// took adds a bout's cost to a strategy's; fit is the part for customising.
+func (r *runner) took(name string, whole cost, rows int, fit *cost) {
+	t := r.timing[name]
 	if t == nil {
 		t = &Timing{}
-		r.timing[what] = t
+		r.timing[name] = t
 	}
-	t.Count += n
-	t.Seconds += d.Seconds()
-	t.Milliseconds = round(1000*t.Seconds/float64(t.Count), 3)
+	if fit != nil {
+		t.Fits++
+		t.FitSeconds += fit.seconds
+		t.FitTokens += fit.tokens
+		t.SlowestFit = max(t.SlowestFit, round(fit.seconds, 3))
+		whole.seconds -= fit.seconds
+		whole.tokens -= fit.tokens
+	}
+	t.Queries += rows
+	t.QuerySeconds += max(0, whole.seconds)
+	t.QueryTokens += max(0, whole.tokens)
 }
 
 func (r *runner) notes() []string {
 	var notes []string
-	if r.noLabels > 0 {
-		notes = append(notes, fmt.Sprintf("majority is chance for %d of %d users: their choices differ by row, or there are no examples",
-			r.noLabels, len(r.people.Users)))
+	if r.blind > 0 {
+		notes = append(notes, fmt.Sprintf("majority is chance in %d of %d cases: choices differ by row, or there are no examples",
+			r.blind, len(r.people.Users)*len(r.opt.Shots)*r.opt.Draws))
 	}
-	short := 0
-	for _, u := range r.people.Users {
-		if len(u.reserve) < r.opt.Shots {
-			short++
+	for _, k := range r.opt.Shots {
+		fewer := 0
+		for _, u := range r.people.Users {
+			if len(u.reserve) < k {
+				fewer++
+			}
 		}
-	}
-	if short > 0 {
-		notes = append(notes, fmt.Sprintf("%d users have fewer than %d examples", short, r.opt.Shots))
+		if fewer > 0 {
+			notes = append(notes, fmt.Sprintf("%d users have fewer than %d examples", fewer, k))
+		}
 	}
 	return notes
 }
@@ -293,8 +370,9 @@ func (r *runner) notes() []string {
 // dataDigest is sha256, in hex, over all that was shown and scored.
 func (r *runner) dataDigest() string {
 	h := sha256.New()
+	most := slices.Max(r.opt.Shots)
 	for _, u := range r.people.Users {
-		for _, rows := range [][]qa.Row{u.Examples(r.opt.Shots), u.scored} {
+		for _, rows := range [][]qa.Row{u.Examples(most, 0), u.scored} {
 			for i := range rows {
 				content := rows[i].Content()
 				key := qa.Hash(0, u.Name, rows[i].ID, hex.EncodeToString(content[:]), strconv.Quote(rows[i].Gold()))

@@ -17,6 +17,7 @@ import (
 // Sizes of a user.
 const (
 	MaxExamples  = 64 // rows kept for examples, so that scored rows are the same at every k
+	MaxDraws     = 3  // draws of the examples
 	MinRows      = 60 // rows that a subject or data set needs to be a user
 	fewestShots  = 16 // examples kept of a user with few rows
 	restUser     = "rest"
@@ -33,15 +34,23 @@ type User struct {
 	Labels   []string // choices shared by all the user's rows, nil if they differ
 	Constant bool     // every row has the same question
 	Group    Group
+	Fold     int // the fold of the families that leaves it out (qa.FoldOf); 0: none
 
 	reserve []qa.Row // examples come from here and nowhere else
 	scored  []qa.Row
 	parts   []string // subjects of the rows, sorted
 }
 
-// Examples returns the user's first k examples, or all that are kept for
-// examples if these are fewer.
-func (u *User) Examples(k int) []qa.Row { return u.reserve[:min(k, len(u.reserve))] }
+// Examples returns a draw's first k examples, or all that are kept for examples
+// if these are fewer. The rows kept for examples go round in a circle, and draw
+// d, from 0, begins d thirds of the way round: of 64 rows the three draws of up
+// to 21 have none in common, and those of 64 have the same rows in another
+// order. A draw's examples at a smaller k are the first of those at a larger.
+func (u *User) Examples(k, draw int) []qa.Row {
+	n := len(u.reserve)
+	at := draw * n / MaxDraws
+	return slices.Concat(u.reserve[at:], u.reserve[:at])[:min(k, n)]
+}
 
 // Scored returns the rows to score.
 func (u *User) Scored() []qa.Row { return u.scored }
@@ -49,13 +58,17 @@ func (u *User) Scored() []qa.Row { return u.scored }
 // Group says what the pool saw of a user's task.
 type Group string
 
-// The groups. LeftOut in a report is NewDataset and NewSubject together.
+// The groups. LeftOut in a report is NewDataset and NewSubject together;
+// Tuning and Reported are those of NewDataset whose fold is for the one or the
+// other.
 const (
 	Seen       Group = "seen"         // trained on other rows of the same subjects
 	NewSubject Group = "new_subjects" // trained on the data set, on none of the subjects
 	NewDataset Group = "new_datasets" // trained on nothing of the data set's family
 	Related    Group = "related"      // trained on the family, not on the data set: counted in neither
 	LeftOut    Group = "left_out"
+	Tuning     Group = "tuning_folds"
+	Reported   Group = "report_folds"
 )
 
 // Provenance is what a pool was trained on: subjects by data set.
@@ -91,6 +104,7 @@ func (p Provenance) group(dataset string, subjects []string) Group {
 // Selection says which users to make.
 type Selection struct {
 	Datasets []string // data sets, or dataset/subject users; nil for all
+	Groups   []string // Group names; nil for all
 	Users    int      // at most this many, spread over data sets; 0 = no limit
 	Rows     int      // scored rows a user; 0 = 70
 	Seed     uint64
@@ -134,6 +148,7 @@ func Users(ctx context.Context, d *qa.Data, sel Selection, prov Provenance) (*Po
 	}
 	for _, u := range p.all {
 		u.Group = prov.group(u.Dataset, u.parts)
+		u.Fold = qa.FoldOf(u.Dataset)
 	}
 	return p, p.choose(sel)
 }
@@ -222,7 +237,16 @@ func (p *Population) choose(sel Selection) error {
 				Hint: "users here: " + strings.Join(names(p.all), ", ")}
 		}
 	}
+	for _, g := range sel.Groups {
+		if !slices.Contains([]Group{Seen, NewSubject, NewDataset, Related}, Group(g)) {
+			return &fault.Error{Op: "select users", Err: fmt.Errorf("no group %q", g), Exit: fault.ExitUsage,
+				Hint: "groups: seen, new_subjects, new_datasets, related"}
+		}
+	}
 	for _, u := range p.all {
+		if len(sel.Groups) > 0 && !slices.Contains(sel.Groups, string(u.Group)) {
+			continue
+		}
 		if len(sel.Datasets) > 0 && !slices.Contains(sel.Datasets, u.Dataset) && !slices.Contains(sel.Datasets, u.Name) {
 			continue
 		}
@@ -251,8 +275,8 @@ func (p *Population) choose(sel Selection) error {
 		}
 	}
 	if len(p.Users) == 0 {
-		return &fault.Error{Op: "select users", Err: fmt.Errorf("no data set has %d rows with choices", MinRows),
-			Hint: "name a data folder with larger evaluation splits"}
+		return &fault.Error{Op: "select users", Err: fmt.Errorf("no data set of these groups has %d rows with choices", MinRows),
+			Hint: "name other groups, or a data folder with larger evaluation splits"}
 	}
 	slices.SortFunc(p.Users, func(a, b *User) int { return cmp.Compare(a.Name, b.Name) })
 	return nil

@@ -8,47 +8,73 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"crayon/internal/adapter"
+	"crayon/internal/pool"
 	"crayon/internal/qa"
+	"crayon/internal/strategy"
 )
 
 // toy is an engine whose skill is known: it prefers the choice named in the
-// question by an amount that the mode sets, against noise from a hash.
+// question, more with a weight on the adapter of the question's own data set,
+// against noise from a hash.
 type toy struct {
-	modes []Mode
-	skill map[Mode]float64
-	bad   func(scores [][]float64) [][]float64 // breaks the result
+	pool  *pool.Pool
+	bad   func(scores [][]strategy.Score) [][]strategy.Score // breaks the result
 	err   error
 	stop  context.CancelFunc // called in the third call of Score
-	calls []Request
+	calls [][]strategy.Ask
+	said  int
+	total int64
 }
+
+// Skills of the toy without the pool.
+const (
+	toyBase   = 0.1
+	toySingle = 0.4
+)
+
+// towns are the data sets that the toy has an adapter for.
+var towns = []string{"desk", "quiz", "odd"}
 
 func newToy() *toy {
-	return &toy{modes: []Mode{ModeBase, ModeSingle, ModeUniform, ModeBlend},
-		skill: map[Mode]float64{ModeBase: 0.1, ModeSingle: 0.4, ModeUniform: 0.3, ModeBlend: 0.8}}
-}
-
-// vocation is the toy's customisation: the data set it was made for.
-type vocation struct {
-	dataset string
-	n       int
-}
-
-func (e *toy) Modes() []Mode { return e.modes }
-
-func (e *toy) Customise(_ context.Context, examples []qa.Row, _ []string) (Customisation, error) {
-	if len(examples) == 0 {
-		return vocation{}, nil
+	p := &pool.Pool{Keep: 2, Feature: pool.Feature{Tau: 0.1, Mean: make([]float32, len(towns))}, Baseline: map[string]*adapter.Adapter{single: {Scale: 1}}}
+	for i, name := range towns {
+		axis := make([]float32, len(towns))
+		axis[i] = 1
+		p.Members = append(p.Members, pool.Member{Name: name, Rank: 1, Indicator: axis})
 	}
-	return vocation{examples[0].Dataset, len(examples)}, nil
+	p.Members = append(p.Members, pool.Member{Name: "shared", Rank: 1, Shared: true})
+	p.Made.Seed = 7
+	return &toy{pool: p}
 }
 
-func (e *toy) Score(ctx context.Context, req Request, done func(int)) ([][]float64, error) {
-	e.calls = append(e.calls, req)
+func (e *toy) Pool() *pool.Pool { return e.pool }
+func (e *toy) Computed() int64  { return e.total }
+
+// townOf is which adapter a text belongs to, or -1.
+func townOf(text string) int {
+	return slices.IndexFunc(towns, func(name string) bool { return strings.Contains(text, "@"+name) })
+}
+
+func (e *toy) Directions(_ context.Context, questions []string) ([][]float32, error) {
+	out := make([][]float32, len(questions))
+	for i, q := range questions {
+		out[i] = make([]float32, len(towns))
+		if at := townOf(q); at >= 0 {
+			out[i][at] = 1
+		}
+	}
+	return out, nil
+}
+
+func (e *toy) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Score, error) {
+	e.calls = append(e.calls, asks)
 	if e.stop != nil && len(e.calls) == 3 {
 		e.stop()
 	}
@@ -58,24 +84,43 @@ func (e *toy) Score(ctx context.Context, req Request, done func(int)) ([][]float
 	if e.err != nil {
 		return nil, e.err
 	}
-	out := make([][]float64, len(req.Rows))
-	for i, row := range req.Rows {
-		skill := e.skill[req.Mode]
-		if v, ok := req.Custom.(vocation); ok && v.dataset != row.Dataset {
-			skill = e.skill[ModeBase] // made for another task
+	out := make([][]strategy.Score, len(asks))
+	for i, a := range asks {
+		e.total += int64(len(a.Text))
+		question, _, _ := strings.Cut(a.Text, "\n")
+		skill := toyBase
+		switch at := townOf(question); {
+		case a.Private != nil:
+			skill = toySingle
+		case a.Members != nil && at >= 0:
+			skill += float64(a.Members[at])
 		}
-		for _, choice := range row.Choices {
-			key := qa.Hash(0, string(req.Mode), row.ID, choice)
+		for _, choice := range a.Candidates {
+			key := qa.Hash(0, fmt.Sprint(a.Members, a.Private != nil), question, choice)
 			score := -2 - float64(key[0])/256
-			if strings.HasSuffix(row.Question, " "+choice) {
+			if strings.HasSuffix(question, " "+choice) {
 				score += skill
 			}
-			out[i] = append(out[i], score)
+			out[i] = append(out[i], strategy.Score{Sum: score, Tokens: 1})
 		}
-		done(1)
 	}
 	if e.bad != nil {
 		out = e.bad(out)
+	}
+	return out, nil
+}
+
+// Say repeats the last word of the question where an adapter is on, with
+// decoration that exact match has to see through.
+func (e *toy) Say(_ context.Context, asks []strategy.Ask, _ int) ([]string, error) {
+	out := make([]string, len(asks))
+	for i, a := range asks {
+		e.said++
+		question, _, _ := strings.Cut(a.Text, "\n")
+		words := strings.Fields(question)
+		if a.Members != nil {
+			out[i] = "The " + strings.ToUpper(words[len(words)-1]) + "."
+		}
 	}
 	return out, nil
 }
@@ -86,6 +131,7 @@ type place struct {
 	rows             int
 	labels           bool // the same choices in every row
 	constant         bool // the same question in every row
+	free             bool // no choices: the answer is a number
 }
 
 func folder(t testing.TB, places ...place) *qa.Data {
@@ -103,12 +149,15 @@ func folder(t testing.TB, places ...place) *qa.Data {
 				choices = append(choices, choice)
 			}
 			answer := (i * i) % 3 // 0 a third of the time, 1 two thirds, 2 never
-			question := fmt.Sprintf("number %d of %s: %s", i, p.subject, choices[answer])
+			question := fmt.Sprintf("number %d of %s@%s: %s", i, p.subject, p.dataset, choices[answer])
 			if p.constant {
-				question = "which one?"
+				question = "which one of @" + p.dataset + "?"
 			}
 			m := map[string]any{"dataset": p.dataset, "subject": nil, "id": fmt.Sprintf("%s%d", p.subject, i),
 				"question": question, "context": nil, "choices": choices, "answer": answer}
+			if p.free {
+				m["question"], m["choices"], m["answer"] = fmt.Sprintf("%d apples and 1,%03d", i, i), []string{}, fmt.Sprint(1000+i)
+			}
 			if p.subject != "" {
 				m["subject"] = p.subject
 			}

@@ -1,146 +1,252 @@
-// Package benchengine lets the benchmark score with the device's model and pool,
-// through the very code that customises and answers.
+// Package benchengine lets the benchmark score with the device's model and
+// pool, or with an accelerator in the model's place: the same prompts, the same
+// stacks of adapters, whatever computes.
 package benchengine
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
 
 	"crayon/internal/adapter"
-	"crayon/internal/bench"
-	"crayon/internal/customize"
 	"crayon/internal/device"
-	"crayon/internal/examples"
+	"crayon/internal/fault"
 	"crayon/internal/model"
-	"crayon/internal/pooltrain"
-	"crayon/internal/qa"
+	"crayon/internal/pool"
+	"crayon/internal/strategy"
 	"crayon/internal/task"
 )
 
-// Engine scores rows on a device.
+// LogProbs computes what model.Model.LogProbs does, beside a stack (nil: none).
+type LogProbs func(ctx context.Context, stack *adapter.Stack, asks []model.Ask) ([][][]float32, error)
+
+// Features computes what model.Model.Features does.
+type Features func(ctx context.Context, layer int, texts [][]int32) ([][]float32, error)
+
+// Engine scores asks under any weights of the pool's adapters, with a private
+// adapter beside them or alone. It implements bench.Engine.
 type Engine struct {
-	d      *device.Device
-	single *model.Side
-	row    []float32 // of single: all ones
+	d        *device.Device
+	logProbs LogProbs
+	features Features // nil: the device's
+	stacks   map[stackKey]*adapter.Stack
+	order    []stackKey // of stacks, the oldest first
+	forget   func(*adapter.Stack)
+	computed int64
 }
 
-// New takes the device's pool; with a baseline "single" in the pool's file it
-// has that mode too.
-func New(d *device.Device) (*Engine, error) {
-	e := &Engine{d: d}
-	a := d.Pool.Baseline[pooltrain.SingleName]
-	if a == nil {
-		return e, nil
-	}
-	stack, err := adapter.NewStack([]*adapter.Adapter{a})
-	if err != nil {
-		return nil, err
-	}
-	if e.single, err = d.Model.NewSide(stack); err != nil {
-		return nil, err
-	}
-	e.row = stack.RowWeights([]float32{1})
-	return e, nil
+// stackKey tells the stacks that asks need apart: the private adapter, and
+// whether the pool is beside it. Its scale is a weight, as a gate may change it
+// from query to query.
+type stackKey struct {
+	private *adapter.Pair
+	pool    bool
 }
 
-// Modes implements bench.Engine.
-func (e *Engine) Modes() []bench.Mode {
-	m := []bench.Mode{bench.ModeBase, bench.ModeUniform, bench.ModeBlend}
-	if e.single != nil {
-		m = append(m, bench.ModeSingle)
-	}
-	return m
-}
-
-// Customise implements bench.Engine: the product's own customisation.
-func (e *Engine) Customise(ctx context.Context, rows []qa.Row, labels []string) (bench.Customisation, error) {
-	if len(rows) == 0 {
-		return e.d.Row(e.d.Pool.All(make([]float32, len(e.d.Pool.Blended())), 1)), nil
-	}
-	set := &examples.Set{Labels: labels, Source: "bench"}
-	for _, r := range rows {
-		set.Examples = append(set.Examples, examples.Example{Question: r.Question, Context: r.Context, Answer: r.Gold(), Choices: r.Choices, Labelled: true})
-	}
-	c, err := customize.Make(ctx, e.d, "bench", set, customize.Options{})
-	if err != nil {
-		return nil, err
-	}
-	members, err := c.Members(e.d.Pool)
-	if err != nil {
-		return nil, err
-	}
-	return e.d.Row(members), nil
-}
-
-// batch is how many rows are scored in one call of the model.
-const batch = 16
-
-// Score implements bench.Engine.
-func (e *Engine) Score(ctx context.Context, req bench.Request, done func(int)) ([][]float64, error) {
-	side, row := e.d.Side(), []float32(nil)
-	switch req.Mode {
-	case bench.ModeBase:
-	case bench.ModeSingle:
-		if e.single == nil {
-			return nil, fmt.Errorf("the pool has no baseline %q", pooltrain.SingleName)
-		}
-		side, row = e.single, e.row
-	case bench.ModeUniform:
-		n := len(e.d.Pool.Blended())
-		w := make([]float32, n)
-		for i := range w {
-			w[i] = 1 / float32(n)
-		}
-		row = e.d.Row(e.d.Pool.All(w, 1))
-	case bench.ModeBlend:
-		var ok bool
-		if row, ok = req.Custom.([]float32); !ok {
-			return nil, fmt.Errorf("mode %q needs a customisation", req.Mode)
-		}
-	default:
-		return nil, fmt.Errorf("mode %q is unknown", req.Mode)
-	}
-	shots := make([]task.Shot, len(req.Shots))
-	for i, s := range req.Shots {
-		shots[i] = task.Shot{Text: task.Text(s.Question, s.Context, req.Labels), Answer: s.Gold()}
-	}
-	var out [][]float64
-	for lo := 0; lo < len(req.Rows); lo += batch {
-		rows := req.Rows[lo:min(lo+batch, len(req.Rows))]
-		asks := make([]model.Ask, len(rows))
-		for i, r := range rows {
-			prompt, err := e.d.Form.Shots(shots, task.Text(r.Question, r.Context, req.Labels))
-			if err != nil {
-				return nil, err
-			}
-			limit := task.MaxPrompt
-			if len(shots) > 0 {
-				limit = maxShots
-			}
-			asks[i] = model.Ask{Row: row}
-			longest := 0
-			for _, c := range r.Choices {
-				answer := e.d.Form.Answer(c)
-				asks[i].Answers = append(asks[i].Answers, answer)
-				longest = max(longest, len(answer))
-			}
-			asks[i].Prefix = task.Cut(prompt, min(limit, e.d.Model.Config.Context-longest))
-		}
-		lps, err := e.d.Model.LogProbs(ctx, side, asks)
+// New scores on the device.
+func New(d *device.Device) *Engine {
+	sides := map[*adapter.Stack]*model.Side{d.Pool.Stack: d.Side()}
+	e := With(d, func(ctx context.Context, stack *adapter.Stack, asks []model.Ask) ([][][]float32, error) {
+		side, err := sideOf(d, sides, stack)
 		if err != nil {
 			return nil, err
 		}
-		for _, answers := range lps {
-			scores := make([]float64, len(answers))
-			for j, lp := range answers {
-				scores[j] = model.Mean(lp)
-			}
-			out = append(out, scores)
+		return d.Model.LogProbs(ctx, side, asks)
+	}, nil)
+	e.forget = func(s *adapter.Stack) { delete(sides, s) }
+	return e
+}
+
+// sideOf packs a stack once.
+func sideOf(d *device.Device, sides map[*adapter.Stack]*model.Side, stack *adapter.Stack) (*model.Side, error) {
+	if stack == nil {
+		return nil, nil
+	}
+	if s := sides[stack]; s != nil {
+		return s, nil
+	}
+	side, err := d.Model.NewSide(stack)
+	if err != nil {
+		return nil, err
+	}
+	sides[stack] = side
+	return side, nil
+}
+
+// With scores with another computer of log-probabilities, and of features if
+// one is given; the device gives prompts and pool.
+func With(d *device.Device, logProbs LogProbs, features Features) *Engine {
+	return &Engine{d: d, logProbs: logProbs, features: features, stacks: map[stackKey]*adapter.Stack{}, forget: func(*adapter.Stack) {}}
+}
+
+// Pool implements strategy.Engine.
+func (e *Engine) Pool() *pool.Pool { return e.d.Pool }
+
+// Computed is how many tokens were asked for, prompts and candidates.
+func (e *Engine) Computed() int64 { return e.computed }
+
+// Directions implements bench.Engine.
+func (e *Engine) Directions(ctx context.Context, questions []string) ([][]float32, error) {
+	if e.features == nil {
+		return e.d.Directions(ctx, questions)
+	}
+	f := e.d.Pool.Feature
+	ids := make([][]int32, len(questions))
+	for i, q := range questions {
+		ids[i] = e.d.Tokenizer.Encode(q)
+		if len(ids[i]) == 0 {
+			return nil, &fault.Error{Op: "feature", Err: errors.New("a question is empty"), Exit: fault.ExitUsage}
 		}
-		done(len(rows))
+		ids[i] = ids[i][:min(len(ids[i]), f.MaxTokens)]
+	}
+	raw, err := e.features(ctx, f.Layer, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i := range raw {
+		if raw[i], err = e.d.Pool.Direction(raw[i]); err != nil {
+			return nil, err
+		}
+	}
+	return raw, nil
+}
+
+// job is asks under one stack, with their places among all.
+type job struct {
+	stack *adapter.Stack
+	asks  []model.Ask
+	at    []int
+}
+
+// Score implements strategy.Engine.
+func (e *Engine) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Score, error) {
+	jobs, err := e.jobs(asks)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]strategy.Score, len(asks))
+	for _, j := range jobs {
+		lps, err := e.logProbs(ctx, j.stack, j.asks)
+		if err != nil {
+			return nil, err
+		}
+		if len(lps) != len(j.asks) {
+			return nil, &fault.Error{Op: "score", Err: errors.New("not every prompt was scored")}
+		}
+		for i, answers := range lps {
+			scores := make([]strategy.Score, len(answers))
+			for k, lp := range answers {
+				for _, x := range lp {
+					scores[k].Sum += float64(x)
+				}
+				scores[k].Tokens = len(lp)
+			}
+			out[j.at[i]] = scores
+		}
 	}
 	return out, nil
 }
 
-// maxShots is how many tokens a prompt with worked examples keeps.
-const maxShots = 1536
+// jobs groups asks by the stack they need, in the order they come.
+func (e *Engine) jobs(asks []strategy.Ask) ([]*job, error) {
+	var jobs []*job
+	for i := range asks {
+		stack, row, err := e.stack(&asks[i])
+		if err != nil {
+			return nil, err
+		}
+		ask, err := e.ask(&asks[i], row)
+		if err != nil {
+			return nil, err
+		}
+		n := slices.IndexFunc(jobs, func(j *job) bool { return j.stack == stack })
+		if n < 0 {
+			n = len(jobs)
+			jobs = append(jobs, &job{stack: stack})
+		}
+		jobs[n].asks, jobs[n].at = append(jobs[n].asks, ask), append(jobs[n].at, i)
+	}
+	return jobs, nil
+}
+
+// mostStacks bounds what is kept packed: a pool's side takes tens of megabytes.
+const mostStacks = 4
+
+// stack is what an ask's adapters are stacked in, and its row over it.
+func (e *Engine) stack(a *strategy.Ask) (*adapter.Stack, []float32, error) {
+	if a.Private == nil {
+		// The base model too goes through the pool's side, with no row.
+		return e.d.Pool.Stack, e.d.Row(a.Members), nil
+	}
+	slots := a.Private.Slots()
+	if len(slots) == 0 {
+		return e.d.Pool.Stack, e.d.Row(a.Members), nil
+	}
+	k := stackKey{a.Private.Pairs[slots[0]], a.Members != nil}
+	s := e.stacks[k]
+	if s == nil {
+		var err error
+		if s, err = e.made(a.Private, k.pool); err != nil {
+			return nil, nil, err
+		}
+		if len(e.order) >= mostStacks {
+			e.forget(e.stacks[e.order[0]])
+			delete(e.stacks, e.order[0])
+			e.order = e.order[1:]
+		}
+		e.stacks[k] = s
+		e.order = append(e.order, k)
+	}
+	weights := []float32{a.Private.Scale}
+	if k.pool {
+		weights = append(slices.Clone(a.Members), a.Private.Scale)
+	}
+	return s, s.RowWeights(weights), nil
+}
+
+// made stacks a private adapter at scale 1, below the pool's members if they
+// are beside it.
+func (e *Engine) made(private *adapter.Adapter, withPool bool) (*adapter.Stack, error) {
+	private = &adapter.Adapter{Name: private.Name, Scale: 1, Pairs: private.Pairs}
+	if !withPool {
+		return adapter.NewStack([]*adapter.Adapter{private})
+	}
+	var all []*adapter.Adapter
+	for i, m := range e.d.Pool.Members {
+		only := make([]float32, len(e.d.Pool.Members))
+		only[i] = 1
+		kept, w := e.d.Pool.Stack.Keep(only)
+		all = append(all, kept.Merge(w, m.Name))
+	}
+	return adapter.NewStack(append(all, private))
+}
+
+// ask is an ask in tokens.
+func (e *Engine) ask(a *strategy.Ask, row []float32) (model.Ask, error) {
+	out := model.Ask{Row: row}
+	longest := 0
+	for _, c := range a.Candidates {
+		answer := e.d.Form.Answer(c)
+		out.Answers = append(out.Answers, answer)
+		longest = max(longest, len(answer))
+		e.computed += int64(len(answer))
+	}
+	prompt, err := e.prompt(a, longest)
+	out.Prefix = prompt
+	e.computed += int64(len(prompt))
+	return out, err
+}
+
+// prompt is an ask's prompt, cut from the left where it is too long or leaves
+// no room.
+func (e *Engine) prompt(a *strategy.Ask, room int) ([]int32, error) {
+	prompt, err := e.d.Form.Shots(a.Shots, a.Text)
+	if err != nil {
+		return nil, err
+	}
+	limit := task.MaxPrompt
+	if len(a.Shots) > 0 {
+		limit = strategy.MaxShots
+	}
+	return task.Cut(prompt, min(limit, e.d.Model.Config.Context-room)), nil
+}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -16,27 +17,56 @@ import (
 	"crayon/internal/benchengine"
 	"crayon/internal/device"
 	"crayon/internal/gguf"
+	"crayon/internal/pool"
 	"crayon/internal/pooltrain"
 	"crayon/internal/store"
+	"crayon/internal/strategy"
 )
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "bench", Short: "Measure what customisation is worth"})
-	cmd.AddCommand(a.benchCustomizeCommand())
+	cmd.AddCommand(a.benchCustomizeCommand(), a.benchMergeCommand(), a.benchReportCommand(), a.benchVerifyCommand())
 	return cmd
+}
+
+// benchFiles are what a report can be written to.
+type benchFiles struct{ raw, html, plot string }
+
+func (f *benchFiles) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.html, "html", "", "write the report to `FILE`, one page with its plots")
+	cmd.Flags().StringVar(&f.plot, "plot", "", "draw the figures to `FILE` (.png or .svg)")
+}
+
+// write writes the report's pictures.
+func (f *benchFiles) write(report *bench.Report) error {
+	if f.plot != "" {
+		format := strings.TrimPrefix(filepath.Ext(f.plot), ".")
+		if err := store.WriteFile(f.plot, func(w io.Writer) error { return report.WritePlot(w, format) }); err != nil {
+			return err
+		}
+	}
+	if f.html != "" {
+		return store.WriteFile(f.html, report.WriteHTML)
+	}
+	return nil
 }
 
 // benchOptions are the flags of bench customize.
 type benchOptions struct {
 	bench.Options
-	data, raw, plot, single string
+	benchFiles
+	data, single, baselines, prior, dump string
+	elsewhere                            bool
 }
 
 func (a *app) benchCustomizeCommand() *cobra.Command {
 	o := benchOptions{Options: bench.DefaultOptions()}
 	cmd := &cobra.Command{
 		Use: "customize --data DIR", Aliases: []string{"customise"}, Short: "Score users made from question-answer data, by strategy",
-		Long: "Makes users from the data sets in DIR, customises each from a few rows, and scores\nother rows by choice: " + strings.Join(bench.Strategies(), ", ") + ".\nIntervals are 95 %, by bootstrap over data sets, users and rows.",
+		Long: `Makes users from the data sets in DIR, customises each from a few rows, and scores
+other rows by choice, with strategies of the product, rivals and controls:
+` + wrapped(bench.Strategies(), 80) + `.
+Intervals are 95 %, by bootstrap over data sets, users, draws of examples and rows.`,
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.data == "" {
@@ -49,15 +79,47 @@ func (a *app) benchCustomizeCommand() *cobra.Command {
 	f.StringVar(&o.data, "data", "", dataHelp)
 	f.IntVar(&o.Users, "users", 0, "score at most this many users; 0: all")
 	f.IntVar(&o.Rows, "rows", o.Rows, "score at most this many rows a user")
-	f.IntVar(&o.Shots, "shots", o.Shots, "examples a user customises from")
+	f.IntSliceVar(&o.Shots, "shots", o.Shots, "examples a user customises from; several as `0,4,16,64`")
+	f.IntVar(&o.Draws, "seeds", o.Draws, "draws of the examples, 1 to 3")
 	f.StringSliceVar(&o.Datasets, "datasets", nil, "only these data `SETS`, or SET/SUBJECT users")
+	f.StringSliceVar(&o.Groups, "groups", nil, "only users of these `GROUPS`: seen, new_subjects, new_datasets, related")
 	f.StringSliceVar(&o.Strategies, "strategies", nil, "only these `STRATEGIES`")
+	f.BoolVar(&o.Full, "full", false, "all strategies, not the short list")
+	f.DurationVar(&o.Budget, "budget-per-user", o.Budget, "what choosing a strategy may take on 2 cores, about")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "of the rows' order and the bootstrap")
 	f.IntVar(&o.Resamples, "resamples", o.Resamples, "of the bootstrap")
-	f.StringVar(&o.single, "single", "", "the rival for the strategy single: a GGUF adapter `FILE` from pool train --single")
+	f.StringVar(&o.baselines, "baselines", "", "the rivals single, single_r24 and single_total: a `FILE` of pool train --baselines; those of the pool's file otherwise")
+	f.StringVar(&o.single, "single", "", "the rival single alone: a GGUF adapter `FILE`")
+	f.StringVar(&o.prior, "prior", "", "what other users' tasks taught: a JSON `FILE` in place of the program's own")
+	f.BoolVar(&o.Generate, "generate", false, "also generate answers and match them exactly")
+	f.BoolVar(&o.elsewhere, "elsewhere", false, "also measure the customised model on plain chat")
+	f.BoolVar(&o.Scores, "scores", false, "keep every choice's score in --raw")
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
-	f.StringVar(&o.plot, "plot", "", "draw the figures to `FILE` (.png or .svg)")
+	f.StringVar(&o.dump, "dump", "", "write the rows' features and scores to `FILE` (JSON lines, gzip), to learn a prior from")
+	o.flags(cmd)
 	return cmd
+}
+
+// wrapped joins names by commas into lines of a width.
+func wrapped(names []string, width int) string {
+	var b strings.Builder
+	line := 0
+	for i, name := range names {
+		if i > 0 {
+			b.WriteByte(',')
+			if line += len(name) + 2; line > width {
+				b.WriteByte('\n')
+				line = 0
+			} else {
+				b.WriteByte(' ')
+			}
+		}
+		if line == 0 {
+			line = len(name)
+		}
+		b.WriteString(name)
+	}
+	return b.String()
 }
 
 func (a *app) bench(ctx context.Context, o benchOptions) error {
@@ -73,19 +135,30 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.single != "" {
-		rival, err := adapter.ReadGGUF(o.single, p.Base.Shape)
-		if err != nil {
-			return err
-		}
-		p.Baseline[pooltrain.SingleName] = rival
+	digest, err := gguf.Digest(model)
+	if err != nil {
+		return err
+	}
+	o.Digests = map[string]string{"model": digest, "pool": p.Digest()}
+	if err := o.rivals(p); err != nil {
+		return err
 	}
 	if o.Provenance, err = benchengine.Provenance(ctx, data, p); err != nil {
 		return err
 	}
-	digest, err := gguf.Digest(model)
-	if err != nil {
-		return err
+	if o.prior != "" {
+		text, err := store.ReadFile(o.prior, 16<<20)
+		if err != nil {
+			return err
+		}
+		if o.Prior, err = strategy.ParsePrior(text); err != nil {
+			return err
+		}
+	}
+	if o.elsewhere {
+		if o.Elsewhere, err = bench.Chat(); err != nil {
+			return err
+		}
 	}
 	d, err := device.Open(ctx, model, p, device.Options{Threads: a.set.Threads, Digest: digest})
 	if err != nil {
@@ -93,37 +166,149 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	}
 	defer d.Close()
 	a.warn(d.Warning)
-	engine, err := benchengine.New(d)
-	if err != nil {
-		return err
-	}
-	o.Digests = map[string]string{"model": digest, "pool": p.Digest()}
-	if o.single != "" {
-		if o.Digests["single"], err = gguf.Digest(o.single); err != nil {
-			return err
-		}
-	}
 	show, done := a.progress()
 	o.Progress = func(p bench.Progress) { show(fmt.Sprintf("%s, %s", p.User, p.Strategy), p.Done, p.Total) }
-	report, records, err := bench.Run(ctx, data, engine, o.Options)
-	done()
+	var report *bench.Report
+	var sheets []bench.Sheet
+	run := func() error {
+		report, sheets, err = bench.Run(ctx, data, benchengine.New(d), o.Options)
+		done()
+		return err
+	}
+	if o.dump == "" {
+		err = run()
+	} else {
+		err = store.WriteFile(o.dump, func(w io.Writer) error {
+			z := gzip.NewWriter(w)
+			o.Dump = z
+			if err := run(); err != nil {
+				return err
+			}
+			return z.Close()
+		})
+	}
 	if err != nil {
 		return err
 	}
-	if o.raw != "" {
-		if err := store.WriteFile(o.raw, func(w io.Writer) error { return bench.WriteRaw(w, records) }); err != nil {
+	return a.benchOut(report, sheets, o.benchFiles)
+}
+
+// rivals puts the baselines of a file into the pool.
+func (o *benchOptions) rivals(p *pool.Pool) error {
+	if o.baselines != "" {
+		b, err := pool.OpenBaselines(o.baselines)
+		if err != nil {
+			return err
+		}
+		if err := p.Attach(b); err != nil {
+			return err
+		}
+		o.Digests["baselines"] = b.Digest()
+	}
+	if o.single == "" {
+		return nil
+	}
+	rival, err := adapter.ReadGGUF(o.single, p.Base.Shape)
+	if err != nil {
+		return err
+	}
+	if p.Baseline == nil {
+		p.Baseline = map[string]*adapter.Adapter{}
+	}
+	p.Baseline[pooltrain.SingleName] = rival
+	o.Digests["single"], err = gguf.Digest(o.single)
+	return err
+}
+
+// benchOut gives out a report and its files.
+func (a *app) benchOut(report *bench.Report, sheets []bench.Sheet, f benchFiles) error {
+	if f.raw != "" {
+		if err := report.Keep(f.raw, a.outFile, sheets); err != nil {
 			return err
 		}
 	}
-	if o.plot != "" {
-		format := strings.TrimPrefix(filepath.Ext(o.plot), ".")
-		if err := store.WriteFile(o.plot, func(w io.Writer) error { return report.WritePlot(w, format) }); err != nil {
-			return err
-		}
+	if err := f.write(report); err != nil {
+		return err
 	}
 	return a.emit(report, func(w io.Writer) {
 		if err := report.WriteText(w); err != nil {
 			a.warn(err.Error())
 		}
 	})
+}
+
+func (a *app) benchMergeCommand() *cobra.Command {
+	var f benchFiles
+	var group string
+	cmd := &cobra.Command{
+		Use: "merge REPORT...", Short: "Make one report of several, such as those of five folds",
+		Long: `Reads reports of bench customize with their raw rows, verifies them, and makes one of
+them: of each the users of the group. With pools that each left one fold of families
+out, every data set is so scored by a pool that has not seen its family. Reports of
+pools with other training seeds count as repeats.`,
+		Example: "  crayon bench merge fold-1.json fold-2.json --out all.json --raw all.jsonl.gz",
+		Args:    args(1, 1024, "the REPORTs to merge"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			report, sheets, err := bench.Merge(args, bench.Group(group))
+			if err != nil {
+				return err
+			}
+			return a.benchOut(report, sheets, f)
+		},
+	}
+	cmd.Flags().StringVar(&group, "group", string(bench.NewDataset), "whose users: new_datasets, new_subjects, seen or related")
+	cmd.Flags().StringVar(&f.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
+	f.flags(cmd)
+	return cmd
+}
+
+func (a *app) benchReportCommand() *cobra.Command {
+	var f benchFiles
+	cmd := &cobra.Command{
+		Use: "report REPORT", Short: "Show a report again, as text, a page or a picture", Args: args(1, 1, "the REPORT"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			report, sheets, err := bench.ReadReport(args[0])
+			if err != nil {
+				return err
+			}
+			if err := report.Verify(sheets); err != nil {
+				return err
+			}
+			return a.benchOut(report, nil, f)
+		},
+	}
+	f.flags(cmd)
+	return cmd
+}
+
+func (a *app) benchVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify REPORT...", Short: "Compute a report's figures again from its raw rows", Args: args(1, 1024, "the REPORTs to verify"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			type verified struct {
+				File  string `json:"file"`
+				Users int    `json:"users"`
+				Rows  int    `json:"rows"`
+				Raw   string `json:"raw"`
+			}
+			result := struct {
+				Verified []verified `json:"verified"`
+			}{}
+			for _, path := range args {
+				report, sheets, err := bench.ReadReport(path)
+				if err != nil {
+					return err
+				}
+				if err := report.Verify(sheets); err != nil {
+					return err
+				}
+				result.Verified = append(result.Verified, verified{path, report.Users, report.Rows, report.Digests["raw"]})
+			}
+			return a.emit(result, func(w io.Writer) {
+				for _, v := range result.Verified {
+					fmt.Fprintf(w, "%s: %d users, %d rows; every figure follows from the raw rows %.12s\n", v.File, v.Users, v.Rows, v.Raw)
+				}
+			})
+		},
+	}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -50,11 +52,41 @@ func scripts(t *testing.T, dir, model string, env ...string) {
 		Dir: dir, UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, env...)
+			if err := dataFolder(filepath.Join(e.WorkDir, "data")); err != nil {
+				return err
+			}
 			e.Vars = append(e.Vars, "CRAYON_HOME="+filepath.Join(e.WorkDir, "home"), "CRAYON_MODEL="+model, "CRAYON_THREADS=1", "NO_COLOR=1", "FAKE_HUB="+hub, "EXAMPLES="+examples, "MODEL="+model)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "json": jsonField, "waitfor": waitFor, "mode": mode},
 	})
+}
+
+// dataFolder writes two small data sets of the benchmark's form to dir.
+func dataFolder(dir string) error {
+	for _, set := range []string{"boolq", "figqa"} {
+		if err := os.MkdirAll(filepath.Join(dir, set), 0o755); err != nil {
+			return err
+		}
+		for split, rows := range map[string]int{"train": 20, "dev": 90} {
+			var text bytes.Buffer
+			zw := gzip.NewWriter(&text)
+			for i := range rows {
+				choices := `"yes","no"`
+				if set == "figqa" {
+					choices = fmt.Sprintf(`"one %d","two"`, i)
+				}
+				fmt.Fprintf(zw, `{"dataset":%q,"id":"%s-%d","question":"is %s %d so?","choices":[%s],"answer":%d}`+"\n", set, split, i, split, i, choices, i%2)
+			}
+			if err := zw.Close(); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, set, split+".jsonl.gz"), text.Bytes(), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // exits CODE PROGRAM ARGS... runs a program and checks its exit status.

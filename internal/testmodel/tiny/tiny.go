@@ -169,7 +169,7 @@ func newPool(rng *rand.Rand, path string, vocab int) (*pool.Pool, error) {
 		Prompt:  pool.Prompt{Template: chat.ChatML},
 		Keep:    2,
 		Made: pool.Provenance{
-			Created: "2026-01-02T03:04:05Z", Recipe: "random: true\n", Seed: 7, Data: []string{"none"}, Licences: []string{"none"},
+			Created: "2026-01-02T03:04:05Z", Recipe: "name: tiny\nrows: {exclude: {families: [yes-no]}}\n", Seed: 7, Data: []string{"none"}, Licences: []string{"none"},
 			Licence: "CC0-1.0", Workers: 1,
 		},
 	}

@@ -1,0 +1,46 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"crayon/internal/strategy"
+)
+
+// dumpOf is the stack with the most features.
+const dumpOf = "stack_shots"
+
+// dump writes what a prior is learned from: each scored row's features and its
+// scores by those of the product's strategies that were run.
+func (r *runner) dump(ctx context.Context, b *bout) error {
+	tables, err := strategy.Features(ctx, r.shared, b.task, dumpOf, b.rows)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(r.opt.Dump)
+	for i, t := range tables {
+		row := &b.user.scored[i]
+		o := strategy.Observed{User: fmt.Sprintf("%s, k = %d, draw %d", b.user.Name, b.k, b.draw), Dataset: b.user.Dataset, Family: b.user.Family,
+			Group: string(b.user.Group), Row: row.ID, Kind: strategy.KindOf(b.task), Examples: len(b.task.Rows),
+			Scope: strategy.Scope(r.engine.Pool(), b.task), Gold: row.Answer, Features: t.Features, X: t.X, Scores: map[string][]float64{}}
+		for name, scores := range b.scores {
+			o.Scores[name] = scores[i]
+		}
+		if err := enc.Encode(&o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// observe keeps a strategy's scores for the dump.
+func (b *bout) observe(name string, scores [][]float64) {
+	if _, err := strategy.Get(name); err != nil || scores == nil {
+		return
+	}
+	if b.scores == nil {
+		b.scores = map[string][][]float64{}
+	}
+	b.scores[name] = scores
+}

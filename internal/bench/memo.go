@@ -1,0 +1,245 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"time"
+
+	"crayon/internal/adapter"
+	"crayon/internal/fault"
+	"crayon/internal/pool"
+	"crayon/internal/strategy"
+)
+
+// memo is an engine that strategies share: an ask that was answered for one is
+// known to the next. What is known costs its time and tokens all the same, so
+// that a strategy's cost does not depend on which ran before it.
+type memo struct {
+	engine strategy.Engine
+	known  map[askKey]*answer
+	order  []askKey // first in, first out
+	next   int      // of order, the oldest
+	held   int      // scores
+	saved  cost     // of asks that were known
+}
+
+// answer is what one ask gave and took.
+type answer struct {
+	scores []strategy.Score
+	cost   cost
+}
+
+// cost is time and tokens through the model.
+type cost struct {
+	seconds float64
+	tokens  float64
+}
+
+func (c *cost) add(o cost) { c.seconds, c.tokens = c.seconds+o.seconds, c.tokens+o.tokens }
+
+// mostHeld bounds a memo's scores: with their keys they take some 300 bytes each.
+const mostHeld = 1 << 19
+
+func newMemo(e strategy.Engine) *memo {
+	return &memo{engine: e, known: map[askKey]*answer{}}
+}
+
+// asEngine is the memo as a strategy sees it: a Learner if there is one behind it.
+func (m *memo) asEngine() strategy.Engine {
+	if l, ok := strategy.Learns(m.engine); ok {
+		return learnedMemo{m, l}
+	}
+	return onlyMemo{m}
+}
+
+type onlyMemo struct{ *memo }
+
+// learnedMemo scores through the memo and learns past it.
+type learnedMemo struct {
+	*memo
+	learner strategy.Learner
+}
+
+func (l learnedMemo) Gradient(ctx context.Context, asks []strategy.Ask, golds []int) (float64, []float64, error) {
+	return l.learner.Gradient(ctx, asks, golds)
+}
+
+func (l learnedMemo) Tune(ctx context.Context, t strategy.Tuning, asks []strategy.Ask, golds []int) (*adapter.Adapter, error) {
+	return l.learner.Tune(ctx, t, asks, golds)
+}
+
+// Pool implements strategy.Engine.
+func (m *memo) Pool() *pool.Pool { return m.engine.Pool() }
+
+// Score answers what is known from memory and asks the engine for the rest at once.
+func (m *memo) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Score, error) {
+	out := make([][]strategy.Score, len(asks))
+	keys := make([]askKey, len(asks))
+	var fresh []strategy.Ask
+	var at []int // of fresh, its first place in asks
+	waiting := map[askKey]bool{}
+	for i := range asks {
+		keys[i] = keyOf(&asks[i])
+		if a := m.known[keys[i]]; a != nil {
+			out[i] = a.scores
+			m.saved.add(a.cost)
+		} else if !waiting[keys[i]] {
+			waiting[keys[i]] = true
+			fresh, at = append(fresh, asks[i]), append(at, i)
+		}
+	}
+	if len(fresh) == 0 {
+		return out, nil
+	}
+	answers, err := m.ask(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	got := make(map[askKey]*answer, len(fresh))
+	for j, i := range at {
+		got[keys[i]] = answers[j]
+		m.keep(keys[i], answers[j])
+	}
+	for i := range asks {
+		if out[i] == nil {
+			out[i] = got[keys[i]].scores
+		}
+	}
+	return out, nil
+}
+
+// ask asks the engine, and shares its time and tokens out by length.
+func (m *memo) ask(ctx context.Context, asks []strategy.Ask) ([]*answer, error) {
+	start, before := time.Now(), tokensOf(m.engine)
+	scores, err := m.engine.Score(ctx, asks)
+	if err != nil {
+		return nil, err
+	}
+	whole := cost{time.Since(start).Seconds(), float64(tokensOf(m.engine) - before)}
+	if len(scores) != len(asks) {
+		return nil, &fault.Error{Op: "score", Err: errors.New("the engine answered less than it was asked")}
+	}
+	size, all := make([]float64, len(asks)), 0.0
+	for i := range asks {
+		size[i] = length(&asks[i])
+		all += size[i]
+	}
+	out := make([]*answer, len(asks))
+	for i := range asks {
+		if err := checkScores(scores[i], len(asks[i].Candidates)); err != nil {
+			return nil, &fault.Error{Op: "score", Err: err}
+		}
+		share := size[i] / all
+		out[i] = &answer{scores[i], cost{whole.seconds * share, whole.tokens * share}}
+	}
+	return out, nil
+}
+
+func checkScores(scores []strategy.Score, candidates int) error {
+	if len(scores) != candidates {
+		return errors.New("the engine did not score every choice")
+	}
+	for _, s := range scores {
+		if math.IsNaN(s.Sum) || math.IsInf(s.Sum, 0) {
+			return errors.New("a score is not a number")
+		}
+	}
+	return nil
+}
+
+// length of an ask in bytes, at least 1: what it costs, about.
+func length(a *strategy.Ask) float64 {
+	n := 1 + len(a.Text)
+	for _, s := range a.Shots {
+		n += len(s.Text) + len(s.Answer)
+	}
+	for _, c := range a.Candidates {
+		n += len(c)
+	}
+	return float64(n)
+}
+
+func (m *memo) keep(k askKey, a *answer) {
+	if m.known[k] != nil {
+		return
+	}
+	m.known[k] = a
+	m.order = append(m.order, k)
+	m.held += len(a.scores)
+	for m.held > mostHeld {
+		oldest := m.order[m.next]
+		m.held -= len(m.known[oldest].scores)
+		delete(m.known, oldest)
+		m.order[m.next] = askKey{}
+		m.next++
+	}
+	if m.next > len(m.order)/2 {
+		m.order, m.next = append([]askKey(nil), m.order[m.next:]...), 0
+	}
+}
+
+// forget drops everything: the next user's asks are others.
+func (m *memo) forget() {
+	clear(m.known)
+	m.order, m.next, m.held = nil, 0, 0
+}
+
+// askKey is equal for asks of the same content. A private adapter is told by
+// its first pair of matrices, which nobody changes once they are asked with.
+type askKey struct {
+	content string
+	scale   float32
+	private *adapter.Pair
+}
+
+func keyOf(a *strategy.Ask) askKey {
+	b := make([]byte, 0, 256)
+	text := func(s string) {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	text(a.Text)
+	b = binary.AppendUvarint(b, uint64(len(a.Shots)))
+	for _, s := range a.Shots {
+		text(s.Text)
+		text(s.Answer)
+	}
+	b = binary.AppendUvarint(b, uint64(len(a.Candidates)))
+	for _, c := range a.Candidates {
+		text(c)
+	}
+	for _, w := range a.Members {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w))
+	}
+	k := askKey{content: string(b)}
+	if a.Private != nil {
+		k.scale = a.Private.Scale
+		if slots := a.Private.Slots(); len(slots) > 0 {
+			k.private = a.Private.Pairs[slots[0]]
+		}
+	}
+	return k
+}
+
+// metered is an engine that counts the tokens it computes.
+type metered interface{ Computed() int64 }
+
+func tokensOf(e strategy.Engine) int64 {
+	if m, ok := e.(metered); ok {
+		return m.Computed()
+	}
+	return 0
+}
+
+// charged measures f: its wall time and tokens, with what was known already
+// charged as if it had been computed.
+func (m *memo) charged(f func() error) (cost, error) {
+	start, saved, tokens := time.Now(), m.saved, tokensOf(m.engine)
+	err := f()
+	return cost{
+		seconds: time.Since(start).Seconds() + m.saved.seconds - saved.seconds,
+		tokens:  float64(tokensOf(m.engine)-tokens) + m.saved.tokens - saved.tokens,
+	}, err
+}
