@@ -198,18 +198,29 @@ func parquetRecords(r io.ReaderAt, size int64) iter.Seq2[record, error] {
 			return
 		}
 		defer p.Close()
-		for range p.NumRows() {
-			rec, err := nextRecord(p)
-			if !yield(rec, err) || err != nil {
+		left := p.NumRows()
+		for left > 0 {
+			recs, err := nextRecords(p)
+			if err == nil && len(recs) == 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			for _, rec := range recs {
+				if !yield(rec, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(nil, err)
 				return
 			}
+			left -= int64(len(recs))
 		}
 	}
 }
 
 // openParquet reads the footer. Its bounds are checked here; the library
 // panics on some files that are damaged further in.
-func openParquet(r io.ReaderAt, size int64) (p *parquet.Reader, err error) {
+func openParquet(r io.ReaderAt, size int64) (p *parquet.GenericReader[record], err error) {
 	defer recovered(&err)
 	if size > MaxBytes {
 		return nil, fmt.Errorf("%d bytes, at most %d are read", size, int64(MaxBytes))
@@ -228,19 +239,21 @@ func openParquet(r io.ReaderAt, size int64) (p *parquet.Reader, err error) {
 	if n := f.NumRows(); n < 0 || n > MaxRows || bytes > MaxBytes {
 		return nil, fmt.Errorf("%d rows of %d bytes; at most %d and %d are read", n, bytes, MaxRows, int64(MaxBytes))
 	}
-	return parquet.NewReader(f), nil
+	return parquet.NewGenericReader[record](f, f.Schema()), nil
 }
 
-func nextRecord(p *parquet.Reader) (rec record, err error) {
+// nextRecords reads a few records.
+func nextRecords(p *parquet.GenericReader[record]) (recs []record, err error) {
 	defer recovered(&err)
-	rec = record{}
-	if err := p.Read(&rec); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+	buf := make([]record, 64)
+	for i := range buf {
+		buf[i] = record{}
 	}
-	return rec, nil
+	n, err := p.Read(buf)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return buf[:n], err
 }
 
 func recovered(err *error) {

@@ -88,6 +88,29 @@ func TestParquet(t *testing.T) {
 	require.Equal(t, 0, rows[1].Answer)
 }
 
+// A damaged file gives records or an error, never a panic.
+func TestDamagedParquet(t *testing.T) {
+	whole, err := os.ReadFile("testdata/hub.parquet")
+	require.NoError(t, err)
+	failed := 0
+	for at := range whole {
+		data := bytes.Clone(whole)
+		data[at] ^= 0xff
+		for rec, err := range parquetRecords(bytes.NewReader(data), int64(len(data))) {
+			if err != nil {
+				failed++
+				continue
+			}
+			require.NotEmpty(t, rec)
+		}
+	}
+	require.Greater(t, failed, len(whole)/4)
+	for n := range len(whole) {
+		_, err := openParquet(bytes.NewReader(whole[:n]), int64(n))
+		require.Error(t, err)
+	}
+}
+
 func TestMappingErrors(t *testing.T) {
 	for want, c := range map[string]struct{ text, yaml string }{
 		`d.jsonl, row 2: question: there is no column "q", only a, r`: {"{\"q\":\"x\",\"a\":\"y\"}\n{\"r\":\"x\",\"a\":\"y\"}", "map: {question: q, answer: a}"},
