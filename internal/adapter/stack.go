@@ -70,6 +70,37 @@ func newStack(adapters []*Adapter) (*Stack, error) {
 	return s, nil
 }
 
+// With is the stack with one more adapter behind the others. Its matrices are
+// copies.
+func (s *Stack) With(a *Adapter) (*Stack, error) {
+	one, err := newStack([]*Adapter{a})
+	if err != nil {
+		return nil, &fault.Error{Op: "stack adapters", Err: err}
+	}
+	all := &Stack{Adapters: s.Adapters + 1, Rank: s.Rank + one.Rank, Pairs: make(map[arch.Slot]*Pair), Owner: append([]int(nil), s.Owner...)}
+	for range one.Rank {
+		all.Owner = append(all.Owner, s.Adapters)
+	}
+	for i, part := range []*Stack{s, one} {
+		first := i * s.Rank
+		for slot, p := range part.Pairs {
+			q := all.Pairs[slot]
+			if q == nil {
+				q = &Pair{Rank: all.Rank, In: p.In, Out: p.Out, A: make([]float32, all.Rank*p.In), B: make([]float32, p.Out*all.Rank)}
+				all.Pairs[slot] = q
+			}
+			if q.In != p.In || q.Out != p.Out {
+				return nil, &fault.Error{Op: "stack adapters", Path: a.Name, Err: fmt.Errorf("%s differs in size from the others'", slotName(slot))}
+			}
+			copy(q.A[first*p.In:], p.A)
+			for o := range p.Out {
+				copy(q.B[o*q.Rank+first:], p.B[o*p.Rank:(o+1)*p.Rank])
+			}
+		}
+	}
+	return all, nil
+}
+
 // RowWeights spreads one weight an adapter to one weight a stacked row. w has
 // Adapters values.
 func (s *Stack) RowWeights(w []float32) []float32 {

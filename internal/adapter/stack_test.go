@@ -247,3 +247,30 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	require.Equal(t, 11, strings.Count(err.Error(), "\n")+1)
 	require.ErrorContains(t, Validate(&Adapter{Scale: 1}, tiny), "it changes no layer")
 }
+
+// One more adapter behind a stack is the stack of them all, in every slot that
+// any of them changes.
+func TestWithEqualsTheStackOfAll(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := []*Adapter{draw(t, tiny, "a"), draw(t, tiny, "b"), draw(t, tiny, "c")}
+		want, err := NewStack(all)
+		require.NoError(t, err)
+		two, err := NewStack(all[:2])
+		require.NoError(t, err)
+		got, err := two.With(all[2])
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		got, err = (&Stack{}).With(all[0])
+		require.NoError(t, err)
+		one, err := NewStack(all[:1])
+		require.NoError(t, err)
+		require.Equal(t, one, got)
+	})
+	a := &Adapter{Name: "a", Scale: 1, Pairs: map[arch.Slot]*Pair{0: {Rank: 1, In: 2, Out: 1, A: []float32{1, 2}, B: []float32{1}}}}
+	s, err := NewStack([]*Adapter{a})
+	require.NoError(t, err)
+	_, err = s.With(&Adapter{Name: "b", Scale: 1, Pairs: map[arch.Slot]*Pair{0: {Rank: 1, In: 1, Out: 1, A: []float32{1}, B: []float32{1}}}})
+	require.ErrorContains(t, err, "size")
+	_, err = s.With(&Adapter{Name: "b", Scale: 1, Pairs: map[arch.Slot]*Pair{0: {Rank: 1, In: 2, Out: 1, A: []float32{1}, B: []float32{1}}}})
+	require.Error(t, err)
+}

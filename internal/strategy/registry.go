@@ -33,6 +33,7 @@ type Strategy struct {
 // registry in the order of tables.
 var registry = []Strategy{
 	base, shared, uniform, top1, blend, blendQuery, shots5, shots16, mix, stack, stackShots,
+	refine, lorahub, polish, polishBase,
 }
 
 // All are the strategies, in the order of tables.

@@ -327,7 +327,10 @@ func Private(ctx context.Context, w *reference.Weights, s *adapter.Stack, lesson
 	if s == nil {
 		s = &adapter.Stack{}
 	}
-	p := newPrivate(w.Config, s, c)
+	p, err := newPrivate(w.Config, s, c)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.take(c.Start); err != nil {
 		return nil, err
 	}
@@ -382,32 +385,40 @@ func stoppedLearning(err error, step, steps int) error {
 	return &fault.Error{Op: "learn", Err: fmt.Errorf("stopped after step %d of %d: %w", step, steps, err)}
 }
 
-func newPrivate(a arch.Config, s *adapter.Stack, c PrivateConfig) *private {
+func newPrivate(a arch.Config, s *adapter.Stack, c PrivateConfig) (*private, error) {
 	p := &private{arch: a, frozen: s.Rank, rank: c.Rank, from: c.From}
 	p.values = kernel.Floats(a.RankParams() / a.Layers * (a.Layers - c.From) * c.Rank)
 	n := len(p.values)
 	p.grad, p.state = kernel.Floats(n), State{Params: &Params{Values: p.values}, First: kernel.Floats(n), Second: kernel.Floats(n)}
-	p.stack = &adapter.Stack{Adapters: s.Adapters + 1, Rank: s.Rank + c.Rank, Pairs: map[arch.Slot]*adapter.Pair{}, Owner: append([]int(nil), s.Owner...)}
-	for range c.Rank {
-		p.stack.Owner = append(p.stack.Owner, s.Adapters)
-	}
-	for slot := arch.SlotOf(c.From, 0); int(slot) < a.Slots(); slot++ {
-		out, in := a.Shape(slot.Kind())
+	for slot := range p.slots {
+		_, in := a.Shape(slot.Kind())
 		rng := rand.New(rand.NewPCG(c.Seed, uint64(slot)))
 		for i, v := 0, p.a(slot); i < len(v); i++ {
 			v[i] = float32(rng.NormFloat64() / math.Sqrt(float64(in)))
 		}
-		all := &adapter.Pair{Rank: p.stack.Rank, In: in, Out: out, A: kernel.Floats(p.stack.Rank * in), B: kernel.Floats(out * p.stack.Rank)}
-		if old := s.Pairs[slot]; old != nil {
-			copy(all.A, old.A)
-			for o := range out {
-				copy(all.B[o*all.Rank:], old.B[o*old.Rank:(o+1)*old.Rank])
-			}
+	}
+	upper := *s
+	upper.Pairs = map[arch.Slot]*adapter.Pair{}
+	for slot, pair := range s.Pairs {
+		if slot.Layer() >= c.From {
+			upper.Pairs[slot] = pair
 		}
-		p.stack.Pairs[slot] = all
+	}
+	var err error
+	if p.stack, err = upper.With(p.adapter()); err != nil {
+		return nil, err
 	}
 	p.refresh()
-	return p
+	return p, nil
+}
+
+// slots are those that are trained.
+func (p *private) slots(yield func(arch.Slot) bool) {
+	for slot := arch.SlotOf(p.from, 0); int(slot) < p.arch.Slots(); slot++ {
+		if !yield(slot) {
+			return
+		}
+	}
 }
 
 // take begins at an adapter of the same rank and layers.
@@ -415,10 +426,10 @@ func (p *private) take(a *adapter.Adapter) error {
 	if a == nil {
 		return nil
 	}
-	if len(a.Pairs) != len(p.stack.Pairs) {
+	if len(a.Pairs) != p.arch.Slots()-int(arch.SlotOf(p.from, 0)) {
 		return &fault.Error{Op: "learn", Path: a.Name, Err: errors.New("the adapter to begin with changes other layers")}
 	}
-	for slot := range p.stack.Pairs {
+	for slot := range p.slots {
 		pair := a.Pairs[slot]
 		if pair == nil || len(pair.A) != len(p.a(slot)) || len(pair.B) != len(p.b(slot)) {
 			return &fault.Error{Op: "learn", Path: a.Name, Err: fmt.Errorf("the adapter to begin with does not fit %s at rank %d", slot.Tensor(), p.rank)}
@@ -455,7 +466,8 @@ func (p *private) gradient(ctx context.Context, room *class) (float64, error) {
 
 // refresh carries the values over to the stack.
 func (p *private) refresh() {
-	for slot, pair := range p.stack.Pairs {
+	for slot := range p.slots {
+		pair := p.stack.Pairs[slot]
 		copy(pair.A[p.frozen*pair.In:], p.a(slot))
 		b := p.b(slot)
 		for o := range pair.Out {
@@ -467,7 +479,7 @@ func (p *private) refresh() {
 // adapter is the trained values as an adapter.
 func (p *private) adapter() *adapter.Adapter {
 	a := &adapter.Adapter{Name: "private", Scale: privateScale, Pairs: map[arch.Slot]*adapter.Pair{}}
-	for slot := range p.stack.Pairs {
+	for slot := range p.slots {
 		out, in := p.arch.Shape(slot.Kind())
 		a.Pairs[slot] = &adapter.Pair{Rank: p.rank, In: in, Out: out,
 			A: append([]float32(nil), p.a(slot)...), B: append([]float32(nil), p.b(slot)...)}

@@ -162,7 +162,8 @@ func TestPrivateGradientAgainstFloat64(t *testing.T) {
 		require.NoError(t, err)
 		lessons := lessonsOf(c, s, rng)
 		const from, rank = 1, 2
-		p := newPrivate(c, s, PrivateConfig{Rank: rank, From: from})
+		p, err := newPrivate(c, s, PrivateConfig{Rank: rank, From: from})
+		require.NoError(t, err)
 		require.NoError(t, p.take(randomAdapter(c, rng, rank, from, -1)))
 		below, err := w.Bind(s)
 		require.NoError(t, err)
@@ -234,7 +235,8 @@ func TestPrivateFromHiddenStatesEqualsTheWholePass(t *testing.T) {
 	require.NoError(t, err)
 	lessons := lessonsOf(w.Config, s, rng)
 	run := func(from int, hidden bool) []float64 {
-		p := newPrivate(w.Config, s, PrivateConfig{Rank: 1, From: from})
+		p, err := newPrivate(w.Config, s, PrivateConfig{Rank: 1, From: from})
+		require.NoError(t, err)
 		below, _ := w.Bind(s)
 		above, _ := w.Bind(p.stack)
 		room, err := newClass(w, s.Rank, lessons, []float32{privateScale})
