@@ -122,14 +122,7 @@ func (r *replica) open(d *nv.Driver, n int) error {
 	if r.blas, err = r.device.Blas(r.stream); err != nil {
 		return err
 	}
-	c := r.config
-	halves := 0
-	if c.RopeHalves {
-		halves = 1
-	}
-	define := func(name string, value int) string { return "-D" + name + "=" + strconv.Itoa(value) }
-	r.module, err = r.device.Compile("crayon.cu", source(), define("DIM", c.Dim), define("FF", c.FF), define("HEADS", c.Heads), define("KV", c.KVHeads),
-		define("HD", c.HeadDim), define("VOCAB", c.Vocab), define("HALVES", halves), "-DEPS="+strconv.FormatFloat(float64(c.Eps), 'e', 9, 32)+"f")
+	r.module, err = r.device.Compile("crayon.cu", source(), defines(r.config)...)
 	if err != nil {
 		return err
 	}
@@ -140,6 +133,19 @@ func (r *replica) open(d *nv.Driver, n int) error {
 		}
 	}
 	return nil
+}
+
+// defines are the compiler's options for a shape.
+func defines(c arch.Config) []string {
+	halves := 0
+	if c.RopeHalves {
+		halves = 1
+	}
+	define := func(name string, value int) string { return "-D" + name + "=" + strconv.Itoa(value) }
+	return []string{
+		define("DIM", c.Dim), define("FF", c.FF), define("HEADS", c.Heads), define("KV", c.KVHeads), define("HD", c.HeadDim),
+		define("VOCAB", c.Vocab), define("HALVES", halves), "-DEPS=" + strconv.FormatFloat(float64(c.Eps), 'e', 9, 32) + "f",
+	}
 }
 
 // Close gives the GPU back.

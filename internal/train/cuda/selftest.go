@@ -27,6 +27,11 @@ type SelfTest struct {
 	Steps   []int  // tokens a step a GPU to be timed; default 8192, 16384, 32768
 	Rounds  int    // steps timed of each; default 12
 	Quick   bool   // leave the comparison with the processor out where the model is large
+
+	shape    arch.Config // of the model without a file; default SmolLM2-135M's
+	examples int         // of a comparison; default 48
+	asks     int         // scored; default 4000
+	warm     int         // steps before the clock runs; default 3
 }
 
 // tolerance is how far a step's gradient may be from the processor's, as a
@@ -53,21 +58,26 @@ func (t SelfTest) Run(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "CUDA %d.%d, %d GPUs, %d used\n", d.Version/1000, d.Version%1000/10, n, t.Devices)
 
-	small := arch.Config{Family: "llama", Layers: 3, Dim: 96, Heads: 6, KVHeads: 2, HeadDim: 32, FF: 160, Vocab: 500, Context: 512, RopeBase: 10000, Eps: 1e-5, Tied: true}
-	if err := t.against(ctx, out, "a small random model", randomWeights(small), 48); err != nil {
+	if t.shape.Layers == 0 {
+		t.shape = arch.Config{Family: "llama", Layers: 30, Dim: 576, Heads: 9, KVHeads: 3, HeadDim: 64, FF: 1536, Vocab: 49152, Context: 8192, RopeBase: 100000, Eps: 1e-5, Tied: true}
+	}
+	if t.examples == 0 {
+		t.examples, t.asks, t.warm = 48, 4000, 3
+	}
+	small := arch.Config{Family: "llama", Layers: 2, Dim: 64, Heads: 6, KVHeads: 2, HeadDim: 16, FF: 96, Vocab: 300, Context: 512, RopeBase: 10000, Eps: 1e-5, Tied: true}
+	if err := t.against(ctx, out, "a small random model", randomWeights(small), t.examples); err != nil {
 		return err
 	}
-	shape := arch.Config{Family: "llama", Layers: 30, Dim: 576, Heads: 9, KVHeads: 3, HeadDim: 64, FF: 1536, Vocab: 49152, Context: 8192, RopeBase: 100000, Eps: 1e-5, Tied: true}
 	began := time.Now()
 	var w *reference.Weights
 	if t.Model == "" {
-		w = randomWeights(shape)
+		w = randomWeights(t.shape)
 	} else if w, err = read(t.Model); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "model of %d layers in %.1f s\n", w.Config.Layers, time.Since(began).Seconds())
 	if !t.Quick {
-		if err := t.against(ctx, out, "the model", w, 48); err != nil {
+		if err := t.against(ctx, out, "the model", w, t.examples); err != nil {
 			return err
 		}
 	}
@@ -124,7 +134,7 @@ func (t SelfTest) against(ctx context.Context, out io.Writer, name string, w *re
 
 // speed times steps of as many tokens, then prints where the time goes.
 func (t SelfTest) speed(ctx context.Context, out io.Writer, e *engine, tokens int) error {
-	const warm = 3
+	warm := t.warm
 	run := func(rounds int) (ms, examples, computed float64, err error) {
 		c := t.config()
 		c.StepTokens = tokens
@@ -168,7 +178,7 @@ func (t SelfTest) scoring(ctx context.Context, out io.Writer, e *engine) error {
 	var asks []model.Ask
 	var texts [][]int32
 	tokens := 0
-	for _, x := range synthetic(c.Vocab, 8, 4000) {
+	for _, x := range synthetic(c.Vocab, 8, t.asks) {
 		asks = append(asks, model.Ask{Prefix: x.Prompt, Answers: x.Answers})
 		texts = append(texts, x.Prompt)
 		tokens += len(x.Prompt)

@@ -47,6 +47,9 @@ const (
 	results    = 8
 	// squareBlocks is how many blocks sum the gradient's squares.
 	squareBlocks = 512
+	// unmeasured is how many steps a profile leaves out: the first load what
+	// they need.
+	unmeasured = 1
 )
 
 func (e *engine) open(plan *train.Plan, s *train.State) (train.Backend, error) {
@@ -54,10 +57,7 @@ func (e *engine) open(plan *train.Plan, s *train.State) (train.Backend, error) {
 	for _, r := range e.replicas {
 		t.parts = append(t.parts, &part{replica: r, plan: plan, budget: e.budget, steps: map[int][]*batch{}})
 	}
-	if t.profile = e.profile; t.profile != nil {
-		t.times = newProfile()
-		t.parts[0].times = t.times
-	}
+	t.profile = e.profile
 	if err := t.each(func(p *part) error { return p.begin(s) }); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -221,6 +221,10 @@ func (t *trainer) Gradient(ctx context.Context, step int) (train.Tally, float64,
 	if err := ctx.Err(); err != nil && t.parts[0].world == len(t.parts) {
 		return train.Tally{}, 0, err
 	}
+	if t.profile != nil && t.done == unmeasured {
+		t.times = newProfile()
+		t.parts[0].times = t.times
+	}
 	var words [results]float32
 	err := t.each(func(p *part) error {
 		out, err := p.step(ctx, step)
@@ -332,8 +336,8 @@ func (t *trainer) Save(s *train.State) error {
 
 // Close implements train.Backend: the run's memory is given back.
 func (t *trainer) Close() error {
-	if t.times != nil && t.done > 0 {
-		t.times.write(t.profile, t.done)
+	if t.times != nil && t.done > unmeasured {
+		t.times.write(t.profile, t.done-unmeasured)
 	}
 	return t.each(func(p *part) error {
 		p.times = nil
