@@ -1,9 +1,11 @@
 package pooltrain
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 
+	"crayon/internal/pool"
 	"crayon/internal/qa"
 	"crayon/internal/task"
 	"crayon/internal/train"
@@ -19,10 +21,11 @@ type builder struct {
 	recipe *Recipe
 	rows   []qa.Labelled
 	tasks  map[[2]string][]int // rows by data set and subject
+	like   [][]float32         // a row's direction; nil: worked examples are any of the task
 }
 
-func newBuilder(form *task.Form, r *Recipe, rows []qa.Labelled) *builder {
-	b := &builder{form: form, recipe: r, rows: rows, tasks: map[[2]string][]int{}}
+func newBuilder(form *task.Form, r *Recipe, rows []qa.Labelled, directions [][]float32) *builder {
+	b := &builder{form: form, recipe: r, rows: rows, like: directions, tasks: map[[2]string][]int{}}
 	for i := range rows {
 		k := [2]string{rows[i].Dataset, rows[i].Subject}
 		b.tasks[k] = append(b.tasks[k], i)
@@ -79,42 +82,54 @@ func choices(r *Recipe, row *qa.Labelled, rng *rand.Rand) (wrong, listed []strin
 	return wrong, listed
 }
 
+// most rows are looked at for worked examples: a user's dozen.
+const most = 16
+
 // shots are n other rows of row i's task as worked examples, or as many as
-// there are. In a label task they list the labels that row i lists, as when
-// serving, and are rows that these answer.
+// there are: of a dozen drawn, as many as a user gives, those most like it, the
+// nearest last, as when serving. Of a label task they are rows that the labels
+// which row i lists answer.
 func (b *builder) shots(i int, listed []string, n int, rng *rand.Rand) []task.Shot {
 	row := &b.rows[i]
 	own := row.Content()
 	others := b.tasks[[2]string{row.Dataset, row.Subject}]
-	var out []task.Shot
-	for range 4 * n { // a task may hold few rows that fit: no search without end
-		o := &b.rows[others[rng.IntN(len(others))]]
-		text := task.Text(o.Question, o.Context, nil)
-		if len(row.Labels) > 0 {
-			if !slices.Contains(listed, o.Gold()) {
-				continue
-			}
-			text = task.Text(o.Question, o.Context, listed)
-		}
-		shot := task.Shot{Text: text, Answer: o.Gold()}
-		if o.Content() == own || slices.Contains(out, shot) {
+	type near struct {
+		shot   task.Shot
+		cosine float32
+	}
+	var found []near
+	for range 2 * most { // a task may hold few rows that fit: no search without end
+		j := others[rng.IntN(len(others))]
+		o := &b.rows[j]
+		shot := task.Shot{Text: task.Text(o.Question, o.Context, nil), Answer: o.Gold()}
+		if len(row.Labels) > 0 && !slices.Contains(listed, shot.Answer) || o.Content() == own ||
+			slices.ContainsFunc(found, func(x near) bool { return x.shot == shot }) {
 			continue
 		}
-		if out = append(out, shot); len(out) == n {
+		x := near{shot: shot}
+		if b.like != nil {
+			x.cosine = pool.Cosine(b.like[i], b.like[j])
+		}
+		if found = append(found, x); len(found) == most {
 			break
 		}
+	}
+	slices.SortStableFunc(found, func(x, y near) int { return cmp.Compare(x.cosine, y.cosine) })
+	var out []task.Shot
+	for _, x := range found[max(0, len(found)-n):] {
+		out = append(out, x.shot)
 	}
 	return out
 }
 
-// prompt is text after the worked examples, of which the last are left out
+// prompt is text after the worked examples, of which the first are left out
 // until all of it has room beside the longest answer.
 func (b *builder) prompt(text string, shots []task.Shot, answers [][]int32) ([]int32, error) {
 	longest := 0
 	for _, a := range answers {
 		longest = max(longest, len(a))
 	}
-	for ; ; shots = shots[:len(shots)-1] {
+	for ; ; shots = shots[1:] {
 		ids, err := b.form.Shots(shots, text)
 		if err != nil || len(shots) == 0 || len(ids)+longest <= b.recipe.MaxTokens {
 			return ids, err

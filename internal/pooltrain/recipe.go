@@ -44,6 +44,7 @@ type Recipe struct {
 	SubsetShare  float64 `yaml:"subsets"`      // share of label rows that list only some of the labels
 	Nested       float64 `yaml:"nested"`       // share of rows whose blended weights are all 0: the shared adapter alone
 	Shots        float64 `yaml:"shots"`        // share of rows with 1 to 4 worked examples of the same task before the question
+	Topics       float64 `yaml:"topics"`       // share of rows with a subject that are also asked for it, as a label task
 
 	Store   string    `yaml:"store"` // quantisation of the stored sides
 	Licence string    `yaml:"licence"`
@@ -131,6 +132,7 @@ func (r *Recipe) check() error {
 		between("subsets", r.SubsetShare, 0, 1),
 		between("nested", r.Nested, 0, 0.9),
 		between("shots", r.Shots, 0, 1),
+		between("topics", r.Topics, 0, 1),
 		between("epochs", float64(r.Epochs), 1, 1000),
 		between("feature_layer", float64(r.FeatureLayer), 0, 512),
 	} {

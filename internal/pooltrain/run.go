@@ -92,7 +92,11 @@ func Single(ctx context.Context, o Options) (*adapter.Adapter, error) {
 		return nil, err
 	}
 	defer r.model.Close()
-	for _, step := range []func() error{r.rows, r.examples} {
+	steps := []func() error{r.rows, r.examples}
+	if o.Recipe.Shots > 0 { // which examples are worked is told by the features
+		steps = []func() error{r.rows, r.features, r.examples}
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -199,6 +203,7 @@ func (r *run) rows() error {
 		return &fault.Error{Op: "train pool", Path: "recipe", Exit: fault.ExitUsage,
 			Err: fmt.Errorf("the recipe leaves %d rows with choices for %d adapters", len(r.picked), r.o.Recipe.Adapters), Hint: "raise the recipe's caps"}
 	}
+	r.picked = append(r.picked, topics(r.picked, r.o.Recipe.Topics, r.o.Recipe.Rows.Seed)...)
 	return nil
 }
 
@@ -303,7 +308,7 @@ func (r *run) largest(tau float32) float64 {
 
 func (r *run) examples() error {
 	r.data = make([]train.Example, len(r.picked))
-	b := newBuilder(&r.form, &r.o.Recipe, r.picked)
+	b := newBuilder(&r.form, &r.o.Recipe, r.picked, r.directions)
 	for i := range r.picked {
 		ex, nested, err := b.example(i)
 		if err != nil {

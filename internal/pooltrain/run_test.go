@@ -265,7 +265,7 @@ func trainingPrompts(t *testing.T, path string) {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(20) {
 				x.recipe.Rows.Seed = seed
-				ex, _, err := newBuilder(&form, &x.recipe, []qa.Labelled{x.row}).example(0)
+				ex, _, err := newBuilder(&form, &x.recipe, []qa.Labelled{x.row}, nil).example(0)
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(ex.Answers), x.recipe.Answers)
 				require.Equal(t, form.Answer(x.row.Gold()), ex.Answers[0])
