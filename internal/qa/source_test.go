@@ -93,7 +93,7 @@ func TestDamagedParquet(t *testing.T) {
 	whole, err := os.ReadFile("testdata/hub.parquet")
 	require.NoError(t, err)
 	failed := 0
-	for at := range whole {
+	for at := 0; at < len(whole); at += 3 {
 		data := bytes.Clone(whole)
 		data[at] ^= 0xff
 		for rec, err := range parquetRecords(bytes.NewReader(data), int64(len(data))) {
@@ -104,8 +104,8 @@ func TestDamagedParquet(t *testing.T) {
 			require.NotEmpty(t, rec)
 		}
 	}
-	require.Greater(t, failed, len(whole)/4)
-	for n := range len(whole) {
+	require.Greater(t, failed, len(whole)/12)
+	for n := 0; n < len(whole); n += 7 {
 		_, err := openParquet(bytes.NewReader(whole[:n]), int64(n))
 		require.Error(t, err)
 	}

@@ -1,0 +1,37 @@
+package benchengine
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crayon/internal/bench"
+	"crayon/internal/pool"
+	"crayon/internal/qa"
+)
+
+// A pool was trained on what it names, in the data here or elsewhere, and on
+// nothing else of the data here.
+func TestProvenance(t *testing.T) {
+	dir := t.TempDir()
+	var files []string
+	for _, name := range []string{"one", "two", "three"} {
+		path := filepath.Join(dir, name+".jsonl")
+		require.NoError(t, os.WriteFile(path, []byte("{\"question\":\"a?\",\"answer\":\"b\",\"subject\":\"s\",\"id\":1}\n{\"question\":\"c?\",\"answer\":\"d\",\"subject\":\"left\",\"id\":2}\n"), 0o600))
+		files = append(files, path)
+	}
+	d, err := qa.Load(t.Context(), files, nil, nil)
+	require.NoError(t, err)
+	recipe := "rows: {caps: {datasets: {far: 3, one: 5}}, exclude: {datasets: [gone], subjects: [one/left]}}\n"
+	p := &pool.Pool{Made: pool.Provenance{Recipe: recipe, Sets: []pool.DataSet{{Name: "one", Rows: 1}, {Name: "far", Rows: 3}}}}
+	got, err := Provenance(t.Context(), d, p)
+	require.NoError(t, err)
+	require.Equal(t, bench.Provenance{"one": {"s"}, "far": nil}, got)
+
+	p.Made.Sets = p.Made.Sets[1:]
+	got, err = Provenance(t.Context(), d, p)
+	require.NoError(t, err)
+	require.Equal(t, bench.Provenance{"far": nil}, got)
+}
