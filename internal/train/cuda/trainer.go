@@ -55,6 +55,9 @@ const (
 func (e *engine) open(plan *train.Plan, s *train.State) (train.Backend, error) {
 	t := &trainer{plan: plan}
 	for _, r := range e.replicas {
+		if r.world > 1 && r.comm == nil {
+			return nil, bad("train on GPUs", "they were separated by an earlier error")
+		}
 		t.parts = append(t.parts, &part{replica: r, plan: plan, budget: e.budget, steps: map[int][]*batch{}})
 	}
 	t.profile = e.profile
@@ -64,15 +67,33 @@ func (e *engine) open(plan *train.Plan, s *train.State) (train.Backend, error) {
 	return t, nil
 }
 
-// each runs f for all parts at once, each on its replica's thread.
+// each runs f for all parts at once, each on its replica's thread. If one
+// fails, sums in which the others wait for it are ended: nothing can be trained
+// after that.
 func (t *trainer) each(f func(p *part) error) error {
 	errs := make([]error, len(t.parts))
 	var wait sync.WaitGroup
+	var failed sync.Once
 	for i, p := range t.parts {
-		wait.Go(func() { errs[i] = p.do(func() error { return f(p) }) })
+		wait.Go(func() {
+			if errs[i] = p.do(func() error { return f(p) }); errs[i] == nil || p.comm == nil {
+				return
+			}
+			failed.Do(func() {
+				for _, q := range t.parts {
+					errs[i] = errors.Join(errs[i], q.comm.Abort())
+				}
+			})
+		})
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil {
+		for _, p := range t.parts {
+			p.comm = nil
+		}
+	}
+	return err
 }
 
 // begin takes the memory of a run that begins at s.

@@ -5,6 +5,7 @@ package cuda
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crayon/internal/adapter"
+	nv "crayon/internal/cuda"
 	"crayon/internal/fault"
 	"crayon/internal/kernel"
 	"crayon/internal/model"
@@ -113,6 +115,34 @@ func TestTwoGPUsEqualOne(t *testing.T) {
 	b, err := e.Train(t.Context(), c, examples)
 	require.NoError(t, err)
 	require.Less(t, apart(a.Values, b.Values), 0.005)
+}
+
+// A GPU that fails lets no other wait for it.
+func TestOneGPUFails(t *testing.T) {
+	t.Setenv("SOFTCUDA_DEVICES", "2")
+	c, w, examples := smallRun(t)
+	softcuda.Use(t)
+	e, err := open(Options{}, w, 2)
+	require.NoError(t, err)
+	defer e.Close() // of a GPU that a sum failed on, nothing can be given back
+	broken := errors.New("broken")
+	_, err = train.RunOn(t.Context(), c, w, examples, func(plan *train.Plan, s *train.State) (train.Backend, error) {
+		b, err := e.open(plan, s)
+		require.NoError(t, err)
+		err = b.(*trainer).each(func(p *part) error {
+			if p.rank == 1 {
+				return broken
+			}
+			if err := p.comm.Sum(p.stream, p.grad, 10, nv.F32); err != nil {
+				return err
+			}
+			return p.stream.Wait()
+		})
+		return nil, errors.Join(err, b.Close())
+	})
+	require.ErrorIs(t, err, broken)
+	_, err = e.Train(t.Context(), c, examples)
+	require.ErrorContains(t, err, "earlier error")
 }
 
 func TestSelfTest(t *testing.T) {
