@@ -232,3 +232,23 @@ func folder(t *testing.T) *qa.Data {
 	require.NoError(t, err)
 	return d
 }
+
+// What the benchmark runs learns, and scores through the same engine.
+func TestLearningScoresThroughTheEngine(t *testing.T) {
+	e := New(tinydevice.Open(t)).Learning()
+	var _ bench.Engine = e
+	l, ok := strategy.Learns(e)
+	require.True(t, ok)
+	asks := []strategy.Ask{{Text: "one", Candidates: []string{"a", "b"}}}
+	want, err := e.Engine.Score(t.Context(), asks)
+	require.NoError(t, err)
+	got, err := l.Score(t.Context(), asks)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	private, err := l.Tune(t.Context(), strategy.Tuning{Rank: 1, Steps: 2, LearningRate: 1e-2}, asks, []int{1})
+	require.NoError(t, err)
+	asks[0].Private = private
+	after, err := e.Score(t.Context(), asks)
+	require.NoError(t, err)
+	require.Greater(t, after[0][1].Mean(), want[0][1].Mean())
+}

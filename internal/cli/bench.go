@@ -171,7 +171,7 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	var report *bench.Report
 	var sheets []bench.Sheet
 	run := func() error {
-		report, sheets, err = bench.Run(ctx, data, benchengine.New(d), o.Options)
+		report, sheets, err = bench.Run(ctx, data, benchengine.New(d).Learning(), o.Options)
 		done()
 		return err
 	}

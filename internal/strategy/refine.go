@@ -23,7 +23,7 @@ const (
 	// secant is how far a weight is moved to see what it does to the scores:
 	// far above what quantised arithmetic leaves to chance, small against the
 	// weights' range.
-	secant = 0.25
+	secant = 0.5
 )
 
 // refineSigmas are the normal priors of a weight's change, of which
