@@ -2,9 +2,12 @@ package pull
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path"
@@ -37,6 +40,7 @@ type listing struct {
 	Siblings []struct {
 		Name string `json:"rfilename"`
 		Size int64  `json:"size"`
+		Blob string `json:"blobId"` // git's name of a file that is not in large file storage
 		LFS  *struct {
 			SHA256 string `json:"sha256"`
 		} `json:"lfs"`
@@ -94,10 +98,35 @@ func (p *Puller) Dataset(ctx context.Context, address string, want func(names []
 		if err != nil {
 			return Dataset{}, err
 		}
+		if blob := l.Siblings[i].Blob; j.sha256 == "" && commitID.MatchString(blob) {
+			if err := checkBlob(ctx, r.Path, r.Bytes, blob); err != nil {
+				os.Remove(r.Path)
+				return Dataset{}, err
+			}
+			r.Check = Announced
+		}
 		d.Files[name] = r.Path
 		d.Fetched = append(d.Fetched, r)
 	}
 	return d, nil
+}
+
+// checkBlob compares a file with the name that git gives to its bytes.
+func checkBlob(ctx context.Context, path string, size int64, want string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return &fault.Error{Op: "check", Path: path, Err: err}
+	}
+	defer f.Close()
+	h := sha1.New() // what git names blobs by; not a proof against who can forge it
+	fmt.Fprintf(h, "blob %d\x00", size)
+	if _, err := io.Copy(h, &contextReader{ctx, f}); err != nil {
+		return &fault.Error{Op: "check", Path: path, Err: err}
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return &fault.Error{Op: "check", Path: path, Err: fmt.Errorf("git would name it %s, the hub names it %s", got, want), Hint: "try again; the bytes that came were not the hub's", Exit: fault.ExitVerify}
+	}
+	return nil
 }
 
 // setDir is the folder of a data set's commits and lists.

@@ -47,7 +47,7 @@ func TestDataset(t *testing.T) {
 		require.True(t, strings.HasPrefix(d.Files[name], filepath.Join(b.paths.Sets(), "garden", "beds", commit)))
 	}
 	require.Equal(t, Pinned, d.Fetched[0].Check, "the list tells the digest of a large file")
-	require.Equal(t, None, d.Fetched[1].Check)
+	require.Equal(t, Announced, d.Fetched[1].Check, "of a small one it tells git's name")
 	for _, e := range b.events {
 		require.NotContains(t, e.Source, "train-1")
 	}
@@ -144,6 +144,18 @@ func TestDatasetRefuses(t *testing.T) {
 	})
 	_, err = newBench(t, Options{Hub: lying.URL, Tries: 1}).Dataset(t.Context(), "hf://garden/beds", just("data/train-1.parquet"))
 	require.Equal(t, fault.ExitVerify, fault.Code(err))
+
+	small := newSetHub(t)
+	small.faults = append(small.faults, func(w http.ResponseWriter, _ *http.Request) bool {
+		_, _ = w.Write([]byte("[]\n")) // as many bytes as there should be
+		return true
+	})
+	s := newBench(t, Options{Hub: small.URL, Tries: 1})
+	_, err = s.Dataset(t.Context(), "hf://garden/beds", just("test.jsonl"))
+	require.ErrorContains(t, err, "git would name it")
+	require.Equal(t, fault.ExitVerify, fault.Code(err))
+	_, err = s.Dataset(t.Context(), "hf://garden/beds", just("test.jsonl"))
+	require.NoError(t, err, "it is not kept")
 
 	// A list of no commit is not kept.
 	h.set.commit = "main"

@@ -3,6 +3,7 @@ package pull
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -91,7 +92,7 @@ func (s *hubSet) list() []byte {
 	type entry map[string]any
 	var siblings []entry
 	for name, data := range s.files {
-		e := entry{"rfilename": name, "size": len(data), "blobId": "0123"}
+		e := entry{"rfilename": name, "size": len(data), "blobId": fmt.Sprintf("%x", sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...)))}
 		if !s.plain[name] {
 			e["lfs"] = entry{"size": len(data), "sha256": sum(data), "pointerSize": 130}
 		}
