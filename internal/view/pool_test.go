@@ -91,3 +91,31 @@ func TestMapText(t *testing.T) {
 	MapText(&b, paint.Style{}, &pool.Map{})
 	require.Empty(t, b.String())
 }
+
+func TestHealthText(t *testing.T) {
+	h := &pool.Health{Blended: 2, Effective: 1.5, Shared: 1.7, Redundancy: 0.7, Alike: [2]string{"red", "blue"}, Dead: []string{"blue"},
+		Members: []pool.MemberHealth{{Name: "shared", Shared: true, Norm: 4, Share: 1, Rank: 8, EffectiveRank: 6.5}, {Name: "red", Norm: 2, Share: 1.9, Rank: 3, EffectiveRank: 2.5, Nearest: 0.4}, {Name: "blue", Rank: 3, Dead: "its product is zero"}},
+		Cosine:  [][]float64{{1, 0.1, 0}, {0.1, 1, -0.7}, {0, -0.7, 1}}}
+	var b strings.Builder
+	Health(&b, paint.Style{}, h, map[string]float64{"red": 2.5})
+	for _, s := range []string{"2 blended adapters, as different as 1.5; most alike red and blue (cosine 0.70); dead: blue", "2.5 of 3", "2.500", "dead: its product is zero", "  red     10   . -70\n"} {
+		require.Contains(t, b.String(), s)
+	}
+	b.Reset()
+	Health(&b, paint.Style{Colour: true}, h, nil)
+	require.NotContains(t, b.String(), "effect")
+	require.Contains(t, b.String(), "\x1b[48;2;")
+	// With too many for a table, the pairs that are most alike.
+	for i := range 20 {
+		h.Members = append(h.Members, pool.MemberHealth{Name: fmt.Sprintf("m%d", i)})
+	}
+	n := len(h.Members)
+	h.Cosine = make([][]float64, n)
+	for i := range h.Cosine {
+		h.Cosine[i] = make([]float64, n)
+	}
+	h.Cosine[2][5], h.Cosine[5][2] = -0.9, -0.9
+	b.Reset()
+	Health(&b, paint.Style{}, h, nil)
+	require.Contains(t, b.String(), "  -90  blue, m2\n")
+}
