@@ -16,13 +16,14 @@ const (
 	passBase       = "base"
 	passShared     = "shared"
 	passBlend      = "blend"
-	passShots      = "shots"       // the blend, five worked examples in the prompt
+	passShots      = "shots" // the blend, worked examples in the prompt
+	passSharedShot = "shared_shots"
 	passEmptyBase  = "empty_base"  // the base model, without the question
 	passEmptyBlend = "empty_blend" // the blend, without the question
 )
 
 // passes in the order they are asked.
-var passes = []string{passBase, passShared, passBlend, passShots, passEmptyBase, passEmptyBlend}
+var passes = []string{passBase, passShared, passBlend, passShots, passSharedShot, passEmptyBase, passEmptyBlend}
 
 // ofQuestion are the passes that read the question: their mean over the
 // examples is a candidate's level.
@@ -36,12 +37,15 @@ func askOf(pass string, in *pool.Pool, t Task, blend []float32, q Row, self int)
 		a.Members = sharedAlone(in)
 	case passBlend:
 		a.Members = blend
-	case passShots:
+	case passShots, passSharedShot:
 		a.Members = blend
+		if pass == passSharedShot {
+			a.Members = sharedAlone(in)
+		}
 		if self >= 0 {
 			t = t.Without(self)
 		}
-		a.Shots = worked(t, q.Direction, 5)
+		a.Shots = worked(t, q.Direction, trainedShots)
 	case passEmptyBase:
 		a.Text = task.Text("", "", t.Labels)
 	case passEmptyBlend:
@@ -81,7 +85,7 @@ type feature struct {
 
 // features in the order of tables. Each is centred over a row's candidates.
 var features = []feature{
-	mean(passBase), mean(passShared), mean(passBlend), mean(passShots),
+	mean(passBase), mean(passShared), mean(passBlend), mean(passShots), mean(passSharedShot),
 	total(passBase), total(passShared), total(passBlend),
 	pmi(passBase, passEmptyBase), pmi(passBlend, passEmptyBlend),
 	calibrated(passBase), calibrated(passShared), calibrated(passBlend),

@@ -13,7 +13,23 @@ import (
 var (
 	shots5  = shotsOf(5)
 	shots16 = shotsOf(16)
+
+	sharedShots = Strategy{
+		Name: "shared_shots", About: "the shared adapter, the 4 most similar examples in the prompt", Nominal: 5,
+		Fit: func(_ context.Context, e Engine, _ Task) (*Plan, error) {
+			return fitted("shared_shots", Plan{Members: sharedAlone(e.Pool()), Shots: trainedShots})
+		},
+	}
+	blendShots = Strategy{
+		Name: "blend_shots", About: "the blend, the 4 most similar examples in the prompt", Nominal: 5,
+		Fit: func(_ context.Context, e Engine, t Task) (*Plan, error) {
+			return fitted("blend_shots", Plan{Members: Blend(e.Pool(), t), Shots: trainedShots})
+		},
+	}
 )
+
+// trainedShots is how many worked examples a pool is trained to read at most.
+const trainedShots = 4
 
 // MaxShots is how many tokens a prompt with worked examples keeps.
 const MaxShots = 1536
@@ -27,7 +43,8 @@ func shotsOf(n int) Strategy {
 }
 
 // worked are up to n labelled rows of the task most like the direction, the
-// nearest last, where a prompt's end counts most.
+// nearest last, where a prompt's end counts most. Labels are listed at the
+// question alone, as in training.
 func worked(t Task, direction []float32, n int) []task.Shot {
 	if n == 0 {
 		return nil
@@ -39,7 +56,7 @@ func worked(t Task, direction []float32, n int) []task.Shot {
 	var out []task.Shot
 	for _, i := range rows[max(0, len(rows)-n):] {
 		r := t.Rows[i]
-		out = append(out, task.Shot{Text: task.Text(r.Question, r.Context, t.Labels), Answer: r.Candidates[r.Gold]})
+		out = append(out, task.Shot{Text: task.Text(r.Question, r.Context, nil), Answer: r.Candidates[r.Gold]})
 	}
 	return out
 }
