@@ -616,7 +616,7 @@ func TestRawRoundTrip(t *testing.T) {
 // repeats; what does not belong together is refused.
 func TestMerge(t *testing.T) {
 	dir := t.TempDir()
-	d := folder(t, place{dataset: "boolq", rows: 140}, place{dataset: "figqa", rows: 150})
+	d := folder(t, place{dataset: "boolq", rows: 140}, place{dataset: "winogrande", rows: 150})
 	run := func(name string, seed uint64, trained string, change func(*Options)) string {
 		e, o := newToy(), options()
 		e.pool.Made.Seed = seed
@@ -634,11 +634,11 @@ func TestMerge(t *testing.T) {
 		return out
 	}
 	same := func(*Options) {}
-	a, b := run("a", 1, "figqa", same), run("b", 1, "boolq", same)
+	a, b := run("a", 1, "winogrande", same), run("b", 1, "boolq", same)
 	rep, sheets, err := Merge([]string{a, b}, NewDataset)
 	require.NoError(t, err)
 	require.Equal(t, 2, rep.Users)
-	require.Equal(t, []Input{{"a.json", rep.Inputs[0].Digests, []string{"boolq"}}, {"b.json", rep.Inputs[1].Digests, []string{"figqa"}}}, rep.Inputs)
+	require.Equal(t, []Input{{"a.json", rep.Inputs[0].Digests, []string{"boolq"}}, {"b.json", rep.Inputs[1].Digests, []string{"winogrande"}}}, rep.Inputs)
 	require.Equal(t, "b", rep.Inputs[1].Digests["pool"])
 	require.Equal(t, 1, rep.Groups[Tuning].Users, "boolq's fold")
 	require.Equal(t, 1, rep.Groups[Reported].Users)
@@ -648,7 +648,7 @@ func TestMerge(t *testing.T) {
 	again, _, err := Merge([]string{b, a}, NewDataset)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(rep.Figures, again.Figures), "the order of the reports does not matter")
-	more, _, err := Merge([]string{a, b, run("a2", 2, "figqa", same)}, NewDataset)
+	more, _, err := Merge([]string{a, b, run("a2", 2, "winogrande", same)}, NewDataset)
 	require.NoError(t, err)
 	require.Equal(t, 2, more.Users)
 	fewer, _, err := Merge([]string{a, run("b1", 1, "boolq", func(o *Options) { o.Strategies = []string{"base", "blend"} })}, NewDataset)
@@ -663,7 +663,7 @@ func TestMerge(t *testing.T) {
 		"twice":        {[]string{a, a}, "twice"},
 		"other shots":  {[]string{a, run("k", 1, "boolq", func(o *Options) { o.Shots = []int{4} })}, "shots differ"},
 		"other model":  {[]string{a, run("m", 1, "boolq", func(o *Options) { o.Digests["model"] = "n" })}, "another model"},
-		"nobody left":  {[]string{a, run("s", 1, "figqa", func(o *Options) { o.Datasets = []string{"figqa"} })}, "no user of the group"},
+		"nobody left":  {[]string{a, run("s", 1, "winogrande", func(o *Options) { o.Datasets = []string{"winogrande"} })}, "no user of the group"},
 		"nothing":      {nil, "no report"},
 		"no such file": {[]string{filepath.Join(dir, "none.json")}, "none.json"},
 		"no raw in it": {[]string{func() string { p := filepath.Join(dir, "x.json"); os.WriteFile(p, []byte("{}"), 0o644); return p }()}, "no raw file"},
