@@ -34,9 +34,13 @@ type SelfTest struct {
 	warm     int         // steps before the clock runs; default 3
 }
 
-// tolerance is how far a step's gradient may be from the processor's, as a
-// share of its norm: products of bfloat16 round to 8 bits.
-const tolerance = 0.05
+// How far a step's gradient may be from the processor's, as a share of its
+// norm, and its loss, as a share of it: products of bfloat16 round to 8 bits,
+// and the roundings of 30 layers add up. A single matrix may be further away.
+const (
+	tolerance     = 0.1
+	lossTolerance = 0.02
+)
 
 // Run holds a step on the GPU to the processor's, on a small random model and
 // on the real one, and says how fast it is.
@@ -126,8 +130,8 @@ func (t SelfTest) against(ctx context.Context, out io.Writer, name string, w *re
 		return err
 	}
 	fmt.Fprintf(out, "%s: %s; %.1f s\n", name, d, time.Since(began).Seconds())
-	if !(d.Worst <= 3*tolerance && d.Whole <= tolerance && math.Abs(d.Loss-d.Reference.Loss) <= tolerance*math.Abs(d.Reference.Loss)) {
-		fmt.Fprintf(out, "FAILED: beyond the tolerance of %g\n", tolerance)
+	if !(d.Whole <= tolerance && math.Abs(d.Loss-d.Reference.Loss) <= lossTolerance*math.Abs(d.Reference.Loss)) {
+		fmt.Fprintf(out, "FAILED: beyond the tolerance of %g, of the loss %g\n", tolerance, lossTolerance)
 	}
 	return nil
 }
