@@ -46,6 +46,8 @@ type Recipe struct {
 	Shots        float64 `yaml:"shots"`        // share of rows with 1 to 4 worked examples of the same task before the question
 	Topics       float64 `yaml:"topics"`       // share of rows with a subject that are also asked for it, as a label task
 
+	Rivals []Rival `yaml:"rivals,omitempty"` // single adapters that the benchmark compares with
+
 	Store   string    `yaml:"store"` // quantisation of the stored sides
 	Licence string    `yaml:"licence"`
 	Limits  []string  `yaml:"limits,omitempty"` // what the pool is not for, in words; onto its card
@@ -148,6 +150,9 @@ func (r *Recipe) check() error {
 	}
 	if len(r.Limits) > maxLimits || slices.Contains(r.Limits, "") {
 		return fmt.Errorf("limits: %d of them (at most %d), none may be empty", len(r.Limits), maxLimits)
+	}
+	if err := r.checkRivals(); err != nil {
+		return err
 	}
 	if err := r.Rows.Validate(); err != nil {
 		return fmt.Errorf("rows.%w", err)

@@ -37,6 +37,7 @@ type Options struct {
 	Data      *qa.Data
 	Recipe    Recipe
 	Out       string // the pool's file; beside it while training: a checkpoint, a log, a loss curve
+	Rivals    string // also train the recipe's rivals, to this file of baselines; "": do not
 	Workers   int    // 0: one a core
 	Progress  func(Stage)
 
@@ -77,7 +78,11 @@ func Run(ctx context.Context, o Options) (*pool.Pool, error) {
 			return nil, err
 		}
 	}
-	return r.write()
+	p, err := r.write()
+	if err == nil && o.Rivals != "" {
+		err = r.rivals(p)
+	}
+	return p, err
 }
 
 // Single trains the benchmark's rival and returns it: one adapter of
@@ -101,9 +106,7 @@ func Single(ctx context.Context, o Options) (*adapter.Adapter, error) {
 			return nil, err
 		}
 	}
-	c := r.config()
-	c.Adapters, c.Rank, c.SharedRank = 0, 0, o.Recipe.SingleRank
-	p, err := r.fit(c)
+	p, err := r.alone(r.config(), o.Recipe.SingleRank)
 	if err != nil {
 		return nil, err
 	}
@@ -327,12 +330,11 @@ func (r *run) examples() error {
 
 func (r *run) config() train.Config {
 	c := r.o.Recipe
-	beside := strings.TrimSuffix(r.o.Out, filepath.Ext(r.o.Out))
 	return train.Config{
 		Adapters: c.Adapters, Rank: c.Rank, SharedRank: c.SharedRank,
 		Loss:   train.Loss(c.Loss),
 		Epochs: c.Epochs, LearningRate: c.LearningRate, StepTokens: c.StepTokens, MicroTokens: c.MicroTokens, MaxTokens: c.MaxTokens, Seed: c.Rows.Seed,
-		Workers: r.o.Workers, Checkpoint: beside + ".checkpoint", Log: beside + ".jsonl", Plot: beside + ".svg",
+		Workers: r.o.Workers, Checkpoint: beside(r.o.Out, "", ".checkpoint"), Log: beside(r.o.Out, "", ".jsonl"), Plot: beside(r.o.Out, "", ".svg"),
 		Progress: func(p train.Progress) {
 			r.last = p
 			if r.o.Progress != nil {
@@ -342,22 +344,31 @@ func (r *run) config() train.Config {
 	}
 }
 
+// beside names a trace of what is written to path.
+func beside(path, name, ext string) string {
+	base := strings.TrimSuffix(path, filepath.Ext(path))
+	if name != "" {
+		base += "-" + name
+	}
+	return base + ext
+}
+
 func (r *run) train() error {
 	var err error
-	r.params, err = r.fit(r.config())
+	r.params, err = r.fit(r.config(), r.data)
 	return err
 }
 
 // fit trains on the accelerator, if there is one.
-func (r *run) fit(c train.Config) (*train.Params, error) {
+func (r *run) fit(c train.Config, data []train.Example) (*train.Params, error) {
 	if r.o.Accelerator != nil {
-		return r.o.Accelerator.Train(r.ctx, c, r.data)
+		return r.o.Accelerator.Train(r.ctx, c, data)
 	}
 	w, err := reference.Load(r.model.File(), r.shape)
 	if err != nil {
 		return nil, err
 	}
-	return train.Run(r.ctx, c, w, r.data)
+	return train.Run(r.ctx, c, w, data)
 }
 
 func (r *run) write() (*pool.Pool, error) {
