@@ -3,13 +3,15 @@ package crayon
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"crayon/internal/examples"
+	"crayon/internal/strategy"
 )
 
 // Amend makes a stored customisation anew with rows added (nil: none) and the
 // examples at the given places, from 1, removed. It returns it as it was and as
-// it is; the old one is kept as a version.
+// it is, by the strategy or the choice that made it; the old one is kept as a version.
 func (c *Crayon) Amend(ctx context.Context, name string, add *Examples, remove ...int) (was, is *Customisation, err error) {
 	if was, err = c.Load(name); err != nil {
 		return nil, nil, err
@@ -30,7 +32,15 @@ func (c *Crayon) Amend(ctx context.Context, name string, add *Examples, remove .
 	if keep == 0 {
 		keep = -1 // it was made to keep all
 	}
-	is, err = c.Customize(ctx, name, set, CustomizeOptions{Keep: keep})
+	o := CustomizeOptions{Keep: keep}
+	if is, err = c.Customize(ctx, name, set, o); err != nil || was.Method.Strategy == "" {
+		return was, is, err
+	}
+	o.Time = time.Duration(was.Method.Budget * float64(time.Second))
+	if was.Method.Strategy != strategy.Chosen {
+		o.Strategy = was.Method.Strategy
+	}
+	is, err = c.Improve(ctx, is, o, nil)
 	return was, is, err
 }
 

@@ -15,15 +15,18 @@ import (
 	"math"
 	"sync"
 
+	"crayon/internal/adapter"
 	"crayon/internal/customize"
 	"crayon/internal/device"
 	"crayon/internal/examples"
 	"crayon/internal/fault"
+	"crayon/internal/gguf"
 	"crayon/internal/hybrid"
 	"crayon/internal/pool"
 	"crayon/internal/pull"
 	"crayon/internal/route"
 	"crayon/internal/store"
+	"crayon/internal/strategy"
 	"crayon/internal/upstream"
 )
 
@@ -46,6 +49,8 @@ type (
 	Proof = customize.Proof
 	// Comparison is the blend against one rival, within a Proof.
 	Comparison = customize.Comparison
+	// Plan is how a customisation answers, as a strategy fitted it.
+	Plan = strategy.Plan
 	// Examples is a user's example file.
 	Examples = examples.Set
 	// Policy is what is set about routing. Start from DefaultPolicy.
@@ -213,11 +218,24 @@ func ReadExamples(path string, labels ...string) (*Examples, error) {
 	return examples.Read(path, examples.Options{Labels: labels})
 }
 
+// Strategies are the names of the strategies that Improve can be told to fit.
+func Strategies() []string { return strategy.Names() }
+
+// AboutStrategy says in a few words what a strategy does; "" if there is none.
+func AboutStrategy(name string) string {
+	s, err := strategy.Get(name)
+	if err != nil {
+		return ""
+	}
+	return s.About
+}
+
 // CustomizeOptions of Customize. The zero value takes the pool's defaults.
 type CustomizeOptions = customize.Options
 
 // Customize blends the pool for the examples and stores the result under name,
-// keeping what it replaces as a version. The name is checked first.
+// keeping what it replaces as a version. The name is checked first. It takes an
+// instant: see Improve for what takes longer.
 func (c *Crayon) Customize(ctx context.Context, name string, set *Examples, o CustomizeOptions) (*Customisation, error) {
 	if err := store.CheckName(name); err != nil {
 		return nil, err
@@ -226,14 +244,64 @@ func (c *Crayon) Customize(ctx context.Context, name string, set *Examples, o Cu
 	if err != nil {
 		return nil, err
 	}
+	return custom, c.put(ctx, custom)
+}
+
+// put stores a customisation that does something here.
+func (c *Crayon) put(ctx context.Context, custom *Customisation) error {
+	if err := c.putPrivate(custom); err != nil {
+		return err
+	}
 	if _, err := custom.Bind(ctx, c.device); err != nil {
-		return nil, err
+		return err
 	}
 	data, err := custom.Marshal()
 	if err != nil {
-		return nil, fmt.Errorf("customize %s: %w", name, err)
+		return fmt.Errorf("customize %s: %w", custom.Name, err)
 	}
-	return custom, c.shelf.Put(name, data)
+	return c.shelf.Put(custom.Name, data)
+}
+
+// putPrivate stores a plan's private adapter beside the customisations; what
+// runs from then on is what was stored.
+func (c *Crayon) putPrivate(custom *Customisation) error {
+	p := custom.Plan
+	if p == nil || p.Private == nil || p.File != "" {
+		return nil
+	}
+	digest, err := c.shelf.PutBeside(func(path string) error {
+		return adapter.WriteGGUFAs(path, p.Private, c.device.Model.Config, gguf.F16)
+	})
+	if err != nil {
+		return err
+	}
+	p.File, p.Private = digest, nil
+	custom.Beside(c.shelf.Beside)
+	return nil
+}
+
+// Improve fits the strategy that the options name, or chooses one by the
+// examples' labels within the options' Time, and stores the customisation as a
+// new version if it is another than it was. It returns what is stored then.
+// progress may be nil.
+func (c *Crayon) Improve(ctx context.Context, custom *Customisation, o CustomizeOptions, progress func(done, total int)) (*Customisation, error) {
+	better, err := customize.Improve(ctx, c.device, custom, o, progress)
+	if err != nil || better == custom {
+		return custom, err
+	}
+	if !better.Same(custom) {
+		return better, c.put(ctx, better)
+	}
+	// The choice confirms what there is: it is noted in place.
+	was, err := custom.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	data, err := better.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return better, c.shelf.Amend(custom.Name, was, data)
 }
 
 // Blend is Customize without storing anything.
@@ -248,10 +316,11 @@ func (c *Crayon) Fits(ctx context.Context, custom *Customisation) error {
 	return err
 }
 
-// Prove scores a customisation by leave-one-out against the base model, the
-// shared adapter alone, and examples in the prompt. progress may be nil.
+// Prove scores a customisation on its own examples, left out of all that it is
+// chosen and fitted by, against the base model, the shared adapter alone, and
+// examples in the prompt. progress may be nil.
 func (c *Crayon) Prove(ctx context.Context, custom *Customisation, progress func(done, total int)) (*Proof, error) {
-	return customize.Prove(ctx, c.device, custom, progress)
+	return customize.Prove(ctx, c.device, custom, customize.Options{}, progress)
 }
 
 // KeepProof puts a proof into the stored customisation, unless that was

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"slices"
 
-	"crayon/internal/device"
 	"crayon/internal/fault"
+	"crayon/internal/strategy"
+	"crayon/internal/strategy/deviceengine"
 )
 
 // Scored is one question answered by choosing, under several weights.
@@ -22,37 +23,39 @@ type Scored struct {
 // are the labels, else the row's choices, else up to eight of the answers that
 // occur. Rows without an answer are left out. progress may be nil.
 func (c *Crayon) Evaluate(ctx context.Context, custom *Customisation, rows *Examples, under []*Customisation, progress func(done, total int)) ([]Scored, error) {
-	adapted := make([][]float32, len(under))
+	plans := make([]*strategy.Plan, len(under))
 	for i, u := range under {
 		if u == nil {
+			plans[i] = &strategy.Plan{Strategy: "base"}
 			continue
 		}
+		if _, err := u.Bind(ctx, c.device); err != nil {
+			return nil, err
+		}
 		var err error
-		if adapted[i], err = u.Bind(ctx, c.device); err != nil {
+		if plans[i], err = u.Fitted(c.device.Pool); err != nil {
 			return nil, err
 		}
 	}
+	engine, task := deviceengine.New(c.device), custom.Task()
 	var out []Scored
 	for n, e := range rows.Examples {
 		choices := candidates(custom, rows, n)
 		if !e.Labelled || len(choices) < 2 {
 			continue
 		}
-		prompt, err := c.device.Form.Prompt(custom.Text(e.Question, e.Context))
+		direction, err := c.device.Direction(ctx, e.Question)
 		if err != nil {
 			return nil, err
 		}
-		ask := make([]device.Question, len(under))
-		for i := range under {
-			ask[i] = device.Question{Prompt: prompt, Choices: choices, Row: adapted[i]}
-		}
-		scores, err := c.device.Score(ctx, ask)
-		if err != nil {
-			return nil, err
-		}
+		query := []strategy.Row{{Question: e.Question, Context: e.Context, Candidates: choices, Direction: direction, Gold: -1}}
 		s := Scored{Question: e.Question, Right: e.Answer}
-		for i := range under {
-			s.Given = append(s.Given, choices[device.Best(scores[i])])
+		for _, p := range plans {
+			scores, err := p.Scores(ctx, engine, task, query)
+			if err != nil {
+				return nil, err
+			}
+			s.Given = append(s.Given, choices[strategy.Best(scores[0])])
 		}
 		out = append(out, s)
 		if progress != nil {

@@ -78,7 +78,11 @@ func (l *Library) Load(name string) (*Customisation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return customize.Unmarshal(name, data)
+	c, err := customize.Unmarshal(name, data)
+	if err == nil {
+		c.Beside(l.shelf.Beside)
+	}
+	return c, err
 }
 
 // Has says whether there is a customisation of that name.

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +17,9 @@ func (a *app) customizeCommand() *cobra.Command {
 	var file string
 	var labels []string
 	var noProof, template bool
-	var keep int
 	var add string
 	var remove []int
+	var o crayon.CustomizeOptions
 	cmd := &cobra.Command{
 		Use: "customize NAME -f EXAMPLES", Aliases: []string{"customise"}, Short: "Make your own LLM from a few examples, and prove what it is worth",
 		Long: `Makes the customisation NAME from an example file: CSV with the header
@@ -25,10 +27,13 @@ question,answer[,choices][,context] (choices separated by |), JSON lines with th
 same fields, OpenAI chat lines, or plain lines of questions. "-f -" reads standard
 input. Answers that repeat become the label set; --labels names it yourself.
 
-The customisation is usable as soon as it is made. The proof that follows leaves
-each example out in turn and compares with the base model, with the shared adapter
-alone, and with examples in the prompt; --no-proof leaves it out. An existing NAME
-is replaced, and the old one kept as a version (crayon undo NAME).
+The customisation is usable as soon as it is made. Examples with answers then
+choose, within --time, the strategy that does best on examples left out; another
+than the first is stored as a new version. --strategy fits the one it names. The
+proof that follows leaves examples out of all that, choice and fit, and compares
+with the base model, with the shared adapter alone, and with examples in the
+prompt; --no-proof leaves proof and search out. An existing NAME is replaced, and
+the old one kept as a version (crayon undo NAME).
 
 --add and --remove change a customisation that is there: it is blended anew at once,
 and what became of each weight is shown. crayon show NAME --examples numbers them.`,
@@ -45,7 +50,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 				return a.emit(map[string]string{"template": examples.Template()}, func(w io.Writer) { io.WriteString(w, examples.Template()) })
 			}
 			if add != "" || len(remove) > 0 {
-				if file != "" || len(labels) > 0 || keep != 0 {
+				if file != "" || len(labels) > 0 || o.Keep != 0 || o.Strategy != "" {
 					return usage(errBoth, "crayon customize "+args[0]+" --add more.csv")
 				}
 				return a.amend(cmd, args[0], add, remove, !noProof)
@@ -60,7 +65,13 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 			if err != nil {
 				return err
 			}
-			return a.customize(cmd, args[0], set, crayon.CustomizeOptions{Keep: keep}, !noProof)
+			if noProof && !cmd.Flags().Changed("time") {
+				o.Time = 0
+			}
+			if o.Strategy != "" && crayon.AboutStrategy(o.Strategy) == "" {
+				return usage(fmt.Errorf("no strategy %q", o.Strategy), "strategies: "+strings.Join(crayon.Strategies(), ", "))
+			}
+			return a.customize(cmd, args[0], set, o, !noProof)
 		},
 	}
 	f := cmd.Flags()
@@ -69,10 +80,15 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 	f.StringVar(&add, "add", "", "add the examples of `FILE` to a customisation that is there")
 	f.IntSliceVar(&remove, "remove", nil, "remove the examples of these `NUMBERS` from it")
 	f.BoolVar(&noProof, "no-proof", false, "leave the proof out")
-	f.IntVar(&keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
+	f.IntVar(&o.Keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
+	f.DurationVar(&o.Time, "time", defaultTime, "how long the search for a better strategy may take on 2 cores, about; 0 none")
+	f.StringVar(&o.Strategy, "strategy", "", "fit the strategy of this `NAME`: "+strings.Join(crayon.Strategies(), ", "))
 	f.BoolVar(&template, "template", false, "print an example file to start from, and do nothing else")
 	return cmd
 }
+
+// defaultTime of the search for a better strategy.
+const defaultTime = 20 * time.Second
 
 func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o crayon.CustomizeOptions, prove bool) error {
 	c, err := a.open(cmd.Context())
@@ -89,7 +105,11 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 	}
 	w := a.text()
 	fmt.Fprintf(w, "%s is ready: crayon run %s\n", name, name)
+	if custom, err = a.improve(cmd, c, custom, o); err != nil {
+		return err
+	}
 	view.Made(w, custom)
+	view.Plan(w, custom)
 	view.Blend(w, a.style(), c.Pool(), custom)
 	if err := a.prove(cmd, c, custom, prove); err != nil {
 		return err
@@ -119,6 +139,14 @@ func (a *app) prove(cmd *cobra.Command, c *crayon.Crayon, custom *crayon.Customi
 		view.Proof(w, a.style(), proof)
 	}
 	return nil
+}
+
+// improve looks for a better strategy, or fits the one that was asked for.
+func (a *app) improve(cmd *cobra.Command, c *crayon.Crayon, custom *crayon.Customisation, o crayon.CustomizeOptions) (*crayon.Customisation, error) {
+	show, done := a.progress()
+	better, err := c.Improve(cmd.Context(), custom, o, func(n, total int) { show("strategies", n, total) })
+	done()
+	return better, err
 }
 
 // leastProof is how many answered examples a proof needs.

@@ -19,6 +19,8 @@ type shown struct {
 	Model    string                `json:"model"`
 	Pool     string                `json:"pool"`
 	Strategy string                `json:"strategy"`
+	Why      string                `json:"why,omitempty"`
+	Plan     *crayon.Plan          `json:"plan,omitempty"`
 	Shares   []crayon.Share        `json:"shares"`
 	Weights  []crayon.Weight       `json:"weights"`
 	Labels   []string              `json:"labels,omitempty"`
@@ -77,7 +79,12 @@ func (a *app) showCommand() *cobra.Command {
 }
 
 func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *shown {
+	why := ""
+	if c.Plan != nil {
+		why = c.Plan.Why
+	}
 	return &shown{
+		Why: why, Plan: c.Plan,
 		Name: c.Name, Created: c.Created.Format("2006-01-02 15:04:05Z"), Model: c.Model, Pool: c.Pool, Strategy: c.Strategy,
 		Shares: crayon.Shares(p, c), Weights: c.Weights, Labels: c.Labels, Examples: len(c.Examples),
 		Scope:    map[string]float32{"user": c.Scope.User, "pool": c.Scope.Pool},
@@ -91,6 +98,7 @@ func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
 	if s.Pool != p.Digest() {
 		fmt.Fprintf(w, "pool       made from another pool (%.12s, this is %.12s): crayon customize %s -f EXAMPLES makes it anew\n", s.Pool, p.Digest(), s.Name)
 	}
+	view.Plan(w, s.custom)
 	view.Blend(w, a.style(), p, s.custom)
 	if from := s.Scope["user"]; from > -1 {
 		fmt.Fprintf(w, "scope      a query stays on the device from %.3f on (mean similarity to the nearest examples)\n", from)

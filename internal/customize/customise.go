@@ -17,11 +17,12 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/pool"
 	"crayon/internal/route"
+	"crayon/internal/strategy"
 	"crayon/internal/task"
 )
 
-// Version of the stored form.
-const Version = 1
+// Version of the stored form. Version 1 had no plan: its weights were the blend's.
+const Version = 2
 
 // most is how many examples one customisation takes.
 const most = 4096
@@ -32,7 +33,7 @@ type Customisation struct {
 	Version  int       `json:"version"`
 	Name     string    `json:"name"`
 	Created  time.Time `json:"created"`
-	Strategy string    `json:"strategy"` // how the weights came about: "blend", or "set" by hand
+	Strategy string    `json:"strategy"` // how the plan came about: a strategy's name, or "set" by hand
 	Pool     string    `json:"pool"`     // sha256 of the pool's file
 	Lineage  string    `json:"lineage"`  // fingerprint of the base model
 	Model    string    `json:"model"`    // the base model's name
@@ -47,7 +48,12 @@ type Customisation struct {
 	Residual float64   `json:"residual"` // what leaving small adapters out changes, relative (Frobenius)
 	Took     float64   `json:"seconds"`  // to make it, the model being open
 	Proof    *Proof    `json:"proof,omitempty"`
-	bound    *binding  // shared by copies
+
+	Plan   *strategy.Plan `json:"plan,omitempty"`  // nil: Kept and Shared alone
+	Method Method         `json:"method,omitzero"` // that made the plan, for the proof to repeat
+
+	bound   *binding                   // shared by copies
+	private func(digest string) string // the file of a private adapter
 }
 
 // binding remembers the device a customisation was last bound to.
@@ -55,6 +61,7 @@ type binding struct {
 	mu     sync.Mutex
 	device *device.Device
 	row    []float32
+	task   *strategy.Task
 }
 
 // Weight is one adapter's share.
@@ -82,7 +89,10 @@ type Scope struct {
 
 // Options of Make. The zero value takes the pool's defaults.
 type Options struct {
-	Keep int // blended adapters to keep; 0: the pool's default; negative: all
+	Keep     int             // blended adapters to keep; 0: the pool's default; negative: all
+	Strategy string          // the strategy to fit; "" for the instant one, to begin with
+	Time     time.Duration   // that choosing a better strategy may take on 2 cores, about; 0: none is looked for
+	Engine   strategy.Engine // that strategies score with; nil for the device's own, which learns nothing
 }
 
 // Make blends the pool for a user's examples: each example's feature is compared
@@ -99,6 +109,9 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 	if len(d.Pool.Blended()) == 0 {
 		return nil, &fault.Error{Op: "customize", Path: d.Path(), Err: errors.New("there is no pool for this model"),
 			Hint: "crayon pool train mine.crayon --data DIR --model " + d.Path(), Exit: fault.ExitUsage}
+	}
+	if err := opt.check(name, len(set.Labels) == 0); err != nil {
+		return nil, err
 	}
 	c := &Customisation{
 		Version: Version, Name: name, Created: start.UTC().Truncate(time.Second), Strategy: "blend", Shared: 1,
@@ -127,11 +140,15 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		}
 		c.Examples = append(c.Examples, row)
 	}
-	full := blend(d.Pool, directions)
-	kept := pool.KeepTop(full, c.Keep)
-	c.Weights, c.Kept = named(d.Pool, full), named(d.Pool, kept)
 	c.Scope = scopeOf(d.Pool, directions)
-	c.Residual = residual(d, full, kept)
+	full := blend(d.Pool, directions)
+	c.Weights = named(d.Pool, full)
+	c.Residual = d.Pool.Distance(full, pool.KeepTop(full, c.Keep))
+	plan, err := c.instant(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	c.adopt(d.Pool, plan)
 	c.Took = time.Since(start).Seconds()
 	return c, nil
 }
@@ -192,6 +209,9 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	if b.device == d {
 		return b.row, nil
 	}
+	if err := c.fetch(d); err != nil {
+		return nil, err
+	}
 	if err := noAdapter(d, "load customisation"); err != nil {
 		return nil, err
 	}
@@ -204,6 +224,10 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 			Err: fmt.Errorf("it was made on another model (lineage %.12s, this is %.12s)", c.Lineage, d.Lineage), Hint: "crayon customize " + c.Name + " -f EXAMPLES"}
 	}
 	row := d.Row(members)
+	if c.Plan != nil && c.Plan.Members == nil { // the base model, chosen as such
+		b.device, b.row = d, nil
+		return nil, nil
+	}
 	effect, err := d.Effect(ctx, row)
 	if err != nil {
 		return nil, err
@@ -236,7 +260,16 @@ func (c *Customisation) Members(p *pool.Pool) ([]float32, error) {
 				Err: fmt.Errorf("example %d: direction of %d values, the pool's have %d", i+1, len(e.Direction), len(p.Feature.Mean)), Hint: "crayon rm " + c.Name}
 		}
 	}
-	return MembersOf(p, c.Kept, c.Shared)
+	if c.Plan == nil {
+		return MembersOf(p, c.Kept, c.Shared)
+	}
+	if err := c.Plan.Check(p); err != nil {
+		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify, Err: err, Hint: "crayon rm " + c.Name}
+	}
+	if c.Plan.Members == nil {
+		return make([]float32, len(p.Members)), nil
+	}
+	return slices.Clone(c.Plan.Members), nil
 }
 
 // MembersOf spreads named weights over a pool's members.
@@ -266,11 +299,6 @@ func MembersOf(p *pool.Pool, kept []Weight, shared float32) ([]float32, error) {
 const maxWeight = 16
 
 func usable(w float32) bool { return w >= -maxWeight && w <= maxWeight }
-
-// residual is how far the kept blend is from the whole one.
-func residual(d *device.Device, full, kept []float32) float64 {
-	return d.Pool.Distance(full, kept)
-}
 
 // Text is the user turn for a question under this customisation.
 func (c *Customisation) Text(question, context string) string {
@@ -305,8 +333,11 @@ func Unmarshal(name string, data []byte) (*Customisation, error) {
 	if err := json.Unmarshal(data, c); err != nil {
 		return nil, bad(err)
 	}
-	if c.Version != Version {
-		return nil, bad(fmt.Errorf("version %d, this program reads version %d", c.Version, Version))
+	if c.Version < 1 || c.Version > Version {
+		return nil, bad(fmt.Errorf("version %d, this program reads versions 1 to %d", c.Version, Version))
+	}
+	if c.Version == 1 {
+		c.Version, c.Plan = Version, nil
 	}
 	if err := c.check(); err != nil {
 		return nil, bad(err)
@@ -321,7 +352,7 @@ func (c *Customisation) check() error {
 	switch {
 	case c.Pool == "":
 		return errors.New("it names no pool")
-	case len(c.Kept) == 0 || len(c.Kept) > most || len(c.Weights) > most:
+	case len(c.Kept) == 0 && c.Plan == nil || len(c.Kept) > most || len(c.Weights) > most:
 		return errors.New("it has no weights, or too many")
 	case len(c.Examples) > most || len(c.Labels) > most:
 		return fmt.Errorf("more than %d examples or labels", most)

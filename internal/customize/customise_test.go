@@ -137,7 +137,7 @@ func TestBind(t *testing.T) {
 		require.NoError(t, err)
 		spoil(c)
 		refused(c, d, says)
-		_, err = Prove(t.Context(), d, c, nil)
+		_, err = Prove(t.Context(), d, c, Options{}, nil)
 		if says != "another model" {
 			require.ErrorContains(t, err, says)
 		}
@@ -213,10 +213,13 @@ func TestUnmarshalRefuses(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Unmarshal("mine", data)
 	require.NoError(t, err)
-	change := func(key string, value any) []byte {
+	change := func(key string, value any, more ...any) []byte {
 		var all map[string]any
 		require.NoError(t, json.Unmarshal(data, &all))
 		all[key] = value
+		for i := 0; i < len(more); i += 2 {
+			all[more[i].(string)] = more[i+1]
+		}
 		out, err := json.Marshal(all)
 		require.NoError(t, err)
 		return out
@@ -236,9 +239,9 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"cut":                data[:len(data)/2],
 		"NaN":                []byte(strings.Replace(string(data), `"shared": 1`, `"shared": NaN`, 1)),
 		"overflow":           []byte(strings.Replace(string(data), `"shared": 1`, `"shared": 1e99`, 1)),
-		"version":            change("version", 2),
+		"version":            change("version", 3),
 		"no pool":            change("pool", ""),
-		"no weights":         change("kept", []any{}),
+		"no weights":         change("plan", nil, "kept", []any{}),
 		"weights of text":    change("kept", "all"),
 		"many weights":       change("kept", slices.Repeat([]map[string]any{{"adapter": "red", "weight": 1}}, most+1)),
 		"many examples":      change("examples", many),
@@ -255,6 +258,33 @@ func TestUnmarshalRefuses(t *testing.T) {
 			require.Contains(t, fault.Hint(err), "crayon rm mine")
 		})
 	}
+}
+
+// A customisation of the first version, without a plan, runs its weights.
+func TestFirstVersion(t *testing.T) {
+	d := tinydevice.Open(t)
+	c := create(t, d, labelled(t), Options{})
+	data, err := c.Marshal()
+	require.NoError(t, err)
+	var all map[string]any
+	require.NoError(t, json.Unmarshal(data, &all))
+	delete(all, "plan")
+	all["version"] = 1
+	data, err = json.Marshal(all)
+	require.NoError(t, err)
+	old, err := Unmarshal("mine", data)
+	require.NoError(t, err)
+	require.Equal(t, Version, old.Version)
+	want, err := c.Bind(t.Context(), d)
+	require.NoError(t, err)
+	got, err := old.Bind(t.Context(), d)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	plan, err := old.Fitted(d.Pool)
+	require.NoError(t, err)
+	require.Equal(t, c.Plan.Members, plan.Members)
+	_, err = Prove(t.Context(), d, old, Options{}, nil)
+	require.NoError(t, err)
 }
 
 func FuzzUnmarshal(f *testing.F) {
@@ -276,7 +306,7 @@ func FuzzUnmarshal(f *testing.F) {
 			return
 		}
 		c.Signals(d.Pool, dir)
-		c.folds(d.Pool)
+		c.folds(true)
 	})
 }
 

@@ -26,6 +26,7 @@ func (c *Customisation) Set(p *pool.Pool, weights []Weight) (*Customisation, err
 	now := *c
 	now.bound = new(binding)
 	now.Strategy, now.Proof, now.Residual, now.Took = ByHand, nil, 0, 0
+	now.Plan, now.Method = nil, Method{} // the weights alone
 	now.Created = time.Now().UTC().Truncate(time.Second)
 	now.Kept = slices.Clone(c.Kept)
 	for _, w := range weights {

@@ -1,6 +1,7 @@
 package customize
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -10,27 +11,27 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"crayon/internal/device"
-	"crayon/internal/examples"
 	"crayon/internal/fault"
-	"crayon/internal/pool"
-	"crayon/internal/route"
-	"crayon/internal/task"
+	"crayon/internal/strategy"
 )
 
 // Proof is what a customisation is worth on its own examples, each left out in
-// turn: its blend, labels and worked examples come from the others alone.
+// turn, alone or with others: labels, choice of the strategy, its fit, and
+// worked examples come from the rest alone.
 type Proof struct {
-	Rows     int                `json:"rows"`     // labelled examples that could be scored
-	Accuracy map[string]float64 `json:"accuracy"` // by strategy: blend, base, shared, shots
+	Strategy string             `json:"strategy,omitempty"` // what is proved; "" in older proofs: blend
+	Rows     int                `json:"rows"`               // labelled examples that could be scored
+	Folds    int                `json:"folds,omitempty"`    // parts that were left out; 0: one a row
+	Accuracy map[string]float64 `json:"accuracy"`           // by strategy: what is proved, base, shared, shots
 	Against  []Comparison       `json:"against"`
 	Verdict  string             `json:"verdict"` // against base: better, not shown, worse
 	Seconds  float64            `json:"seconds"`
 }
 
-// Comparison is the blend against one rival on the same rows.
+// Comparison is the customisation against one rival on the same rows.
 type Comparison struct {
 	Rival   string  `json:"rival"`
-	Wins    int     `json:"wins"`   // rows the blend has right and the rival wrong
+	Wins    int     `json:"wins"`   // rows the customisation has right and the rival wrong
 	Losses  int     `json:"losses"` // the other way round
 	Ties    int     `json:"ties"`
 	Low     float64 `json:"low"` // 95 % interval of the difference in accuracy
@@ -47,193 +48,153 @@ const (
 	Worse    = "worse"
 )
 
-// shots is how many worked examples the rival "shots" puts in the prompt.
-const shots = 5
-
 // leastRows is the number of labelled examples below which there is no proof.
 const leastRows = 4
 
-// fold is one left-out row and what the others make of it.
+// proofFolds is in how many parts examples are left out where each fit takes
+// passes over the others.
+const proofFolds = 8
+
+// shots is the strategy of the rival "shots".
+const shots = "shots5"
+
+// fold is some rows left out and what the others make of them.
 type fold struct {
-	row        int
-	labels     []string // the label list in the prompt
-	candidates []string // the answers to choose from
-	gold       int      // index of the row's answer, -1 if the others never give it
-	members    []float32
-	shots      []int // the nearest other rows
+	rows    []int // left out: labelled, with something to choose from
+	rest    []int
+	task    strategy.Task // of the rest
+	queries []strategy.Row
 }
 
-// Prove scores the customisation's strategies by leave-one-out. progress may be nil.
-func Prove(ctx context.Context, d *device.Device, c *Customisation, progress func(done, total int)) (*Proof, error) {
+// Prove scores what made the customisation against its rivals. All that it
+// chooses and fits, it chooses and fits anew in each fold. progress may be nil.
+func Prove(ctx context.Context, d *device.Device, c *Customisation, opt Options, progress func(done, total int)) (*Proof, error) {
 	start := time.Now()
 	if _, err := c.Members(d.Pool); err != nil {
 		return nil, err
 	}
-	folds := c.folds(d.Pool)
-	if len(folds) < leastRows {
+	s, err := strategy.Get(c.provedBy())
+	if err != nil {
+		return nil, err
+	}
+	folds := c.folds(s.Cost == strategy.Instant)
+	total := 0
+	for _, f := range folds {
+		total += len(f.rows)
+	}
+	if total < leastRows {
 		return nil, &fault.Error{Op: "prove", Path: c.Name, Exit: fault.ExitUsage,
-			Err: fmt.Errorf("%d labelled examples with something to choose from; a proof needs %d", len(folds), leastRows), Hint: "add answers to the examples"}
+			Err: fmt.Errorf("%d labelled examples with something to choose from; a proof needs %d", total, leastRows), Hint: "add answers to the examples"}
 	}
+	rivals := c.rivals()
+	// Folds share what does not hang on the rows left out.
+	memo := strategy.NewMemo(opt.engine(d))
 	right := map[string][]bool{}
-	for n, f := range folds {
-		qs, err := c.questions(d, f)
-		if err != nil {
-			return nil, err
+	done := 0
+	for _, f := range folds {
+		for _, r := range rivals {
+			got, err := f.score(ctx, memo, r.strategy)
+			if err != nil {
+				return nil, err
+			}
+			for i, q := range f.queries {
+				right[r.name] = append(right[r.name], strategy.Best(got[i]) == q.Gold)
+			}
 		}
-		scores, err := d.Score(ctx, qs)
-		if err != nil {
-			return nil, err
-		}
-		for i, s := range strategies {
-			right[s] = append(right[s], device.Best(scores[i]) == f.gold)
-		}
+		done += len(f.rows)
 		if progress != nil {
-			progress(n+1, len(folds))
+			progress(done, total)
 		}
 	}
-	p := &Proof{Rows: len(folds), Accuracy: map[string]float64{}, Seconds: time.Since(start).Seconds()}
-	for _, s := range strategies {
-		p.Accuracy[s] = share(right[s])
+	p := &Proof{Strategy: rivals[0].name, Rows: total, Accuracy: map[string]float64{}, Seconds: time.Since(start).Seconds()}
+	if len(folds) < total {
+		p.Folds = len(folds)
 	}
-	for _, s := range strategies[1:] {
-		p.Against = append(p.Against, compare(s, right[strategies[0]], right[s]))
+	for name, r := range right {
+		p.Accuracy[name] = share(r)
+	}
+	for _, r := range rivals[1:] {
+		p.Against = append(p.Against, compare(r.name, right[p.Strategy], right[r.name]))
 	}
 	p.Verdict = p.Against[0].Verdict
 	return p, nil
 }
 
-// The strategies a proof compares, the customisation's own first.
-var strategies = []string{"blend", "base", "shared", "shots"}
+// provedBy is the strategy that a proof repeats.
+func (c *Customisation) provedBy() string { return cmp.Or(c.Method.Strategy, "blend") }
 
-// questions are one fold's row under each strategy.
-func (c *Customisation) questions(d *device.Device, f fold) ([]device.Question, error) {
-	e := c.Examples[f.row]
-	text := task.Text(e.Question, e.Context, f.labels)
-	plain, err := d.Form.Prompt(text)
-	if err != nil {
-		return nil, err
-	}
-	worked := make([]task.Shot, 0, len(f.shots))
-	for _, i := range f.shots {
-		o := c.Examples[i]
-		worked = append(worked, task.Shot{Text: task.Text(o.Question, o.Context, f.labels), Answer: o.Answer})
-	}
-	shown, err := d.Form.Shots(worked, text)
-	if err != nil {
-		return nil, err
-	}
-	none := make([]float32, len(d.Pool.Blended()))
-	return []device.Question{
-		{Prompt: plain, Choices: f.candidates, Row: d.Row(f.members)},
-		{Prompt: plain, Choices: f.candidates},
-		{Prompt: plain, Choices: f.candidates, Row: d.Row(d.Pool.All(none, 1))},
-		{Prompt: shown, Choices: f.candidates},
-	}, nil
-}
+// rival is a strategy as a proof calls it.
+type rival struct{ name, strategy string }
 
-// folds leaves out each labelled row in turn. Nothing in a fold but the row's
-// own question depends on the row left out.
-func (c *Customisation) folds(p *pool.Pool) []fold {
-	var out []fold
-	for i, e := range c.Examples {
-		if !e.Labelled {
-			continue
-		}
-		f := fold{row: i, gold: -1}
-		var rest []examples.Example
-		var directions [][]float32
-		for j, o := range c.Examples {
-			if j == i {
-				continue
-			}
-			directions = append(directions, o.Direction)
-			rest = append(rest, examples.Example{Question: o.Question, Answer: o.Answer, Choices: o.Choices, Labelled: o.Labelled})
-		}
-		if len(directions) == 0 {
-			continue
-		}
-		f.labels = c.labelsOf(rest)
-		switch {
-		case len(f.labels) > 0:
-			f.candidates = f.labels
-		case len(e.Choices) > 0:
-			f.candidates = e.Choices
-		default:
-			// Free answers: the other rows' answers are the wrong choices, the
-			// row's own is the right one.
-			for _, o := range rest {
-				if o.Labelled && !slices.Contains(f.candidates, o.Answer) && len(f.candidates) < maxFree {
-					f.candidates = append(f.candidates, o.Answer)
-				}
-			}
-			if !slices.Contains(f.candidates, e.Answer) {
-				f.candidates = append(f.candidates, e.Answer)
-			}
-		}
-		if len(f.candidates) < 2 {
-			continue
-		}
-		f.gold = slices.Index(f.candidates, e.Answer)
-		f.members = p.All(pool.KeepTop(blend(p, directions), c.Keep), c.Shared)
-		f.shots = c.nearest(i)
-		out = append(out, f)
+// rivals are what a proof scores: the customisation's own strategy first, then
+// base, what the blend adds to, worked examples, and the blend where another
+// strategy took its place.
+func (c *Customisation) rivals() []rival {
+	own := rival{c.provedBy(), c.provedBy()}
+	if own.name == "base" || own.name == "shared" {
+		own.name = "your " + own.name
+	}
+	out := []rival{own, {"base", "base"}, {"shared", "shared"}, {"shots", shots}}
+	if own.strategy != "blend" {
+		out = append(out, rival{"blend", "blend"})
 	}
 	return out
 }
 
-// labelsOf is the label list that a fold's rows make, nil if they make none.
-// Whether inferred labels make it a label task must not hang on the row left
-// out: it is one if some answer of that row would make it one.
-func (c *Customisation) labelsOf(rest []examples.Example) []string {
-	if len(c.Labels) > 0 && !c.Inferred {
-		return c.Labels
+// score is the fold's rows under a strategy that was fitted to the rest.
+func (f *fold) score(ctx context.Context, e strategy.Engine, name string) ([][]float64, error) {
+	plan, err := fit(ctx, e, f.task, Method{Strategy: name})
+	if err != nil {
+		return nil, err
 	}
-	var answers []string
-	fresh := "?"
-	for _, e := range rest {
-		if e.Choices != nil {
-			return nil
-		}
-		if e.Labelled {
-			answers = append(answers, e.Answer)
-			fresh += e.Answer
-		}
-	}
-	if len(answers) == 0 {
-		return nil
-	}
-	for _, answer := range []string{answers[0], fresh} {
-		if examples.Labels(append(slices.Clip(rest), examples.Example{Answer: answer, Labelled: true})) != nil {
-			slices.Sort(answers)
-			return slices.Compact(answers)
-		}
-	}
-	return nil
+	return plan.Scores(ctx, e, f.task, f.queries)
 }
 
-// maxFree bounds the choices of a row with a free answer.
-const maxFree = 7
-
-// nearest lists the labelled rows most like row i, the nearest last, where a
-// prompt's end counts most.
-func (c *Customisation) nearest(i int) []int {
-	var others []int
-	for j, o := range c.Examples {
-		if j != i && o.Labelled {
-			others = append(others, j)
+// folds leaves out the labelled rows, one by one or in proofFolds parts by
+// their places in the file. Nothing in a fold but the rows' own questions
+// depends on the rows left out.
+func (c *Customisation) folds(oneByOne bool) []fold {
+	var labelled []int
+	for i, e := range c.Examples {
+		if e.Labelled {
+			labelled = append(labelled, i)
 		}
 	}
-	sim := func(j int) float32 { return route.Cosine(c.Examples[i].Direction, c.Examples[j].Direction) }
-	slices.SortStableFunc(others, func(a, b int) int {
-		if x, y := sim(a), sim(b); x != y {
-			if x < y {
-				return -1
-			}
-			return 1
+	n := len(labelled)
+	if !oneByOne {
+		n = min(n, proofFolds)
+	}
+	var out []fold
+	for k := range n {
+		var f fold
+		for i := k; i < len(labelled); i += n {
+			f.rows = append(f.rows, labelled[i])
 		}
-		return b - a
-	})
-	return others[max(0, len(others)-shots):]
+		for i := range c.Examples {
+			if !slices.Contains(f.rows, i) {
+				f.rest = append(f.rest, i)
+			}
+		}
+		if len(f.rest) == 0 {
+			continue
+		}
+		labels := c.labelsOf(f.rest)
+		f.task = c.taskOf(f.rest, labels)
+		var scored []int
+		for _, i := range f.rows {
+			e := &c.Examples[i]
+			q := strategy.Row{Question: e.Question, Context: e.Context, Direction: e.Direction, Candidates: c.candidates(i, f.rest, labels)}
+			if len(q.Candidates) < 2 {
+				continue
+			}
+			q.Gold = slices.Index(q.Candidates, e.Answer)
+			scored, f.queries = append(scored, i), append(f.queries, q)
+		}
+		if f.rows = scored; len(f.rows) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 func share(right []bool) float64 {

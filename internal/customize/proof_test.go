@@ -5,14 +5,16 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"crayon/internal/device"
 	"crayon/internal/examples"
 	"crayon/internal/fault"
+	"crayon/internal/strategy"
+	"crayon/internal/strategy/deviceengine"
 	"crayon/internal/testmodel/tinydevice"
 )
 
@@ -20,15 +22,17 @@ func TestProve(t *testing.T) {
 	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
 	var seen []int
-	p, err := Prove(t.Context(), d, c, func(done, total int) {
+	p, err := Prove(t.Context(), d, c, Options{}, func(done, total int) {
 		require.Equal(t, 12, total)
 		seen = append(seen, done)
 	})
 	require.NoError(t, err)
 	require.Equal(t, 12, p.Rows)
 	require.Len(t, seen, 12)
-	require.Len(t, p.Accuracy, len(strategies))
-	require.Len(t, p.Against, len(strategies)-1)
+	require.Len(t, p.Accuracy, 4)
+	require.Len(t, p.Against, 3)
+	require.Equal(t, "blend", p.Strategy)
+	require.Zero(t, p.Folds)
 	require.Equal(t, p.Against[0].Verdict, p.Verdict)
 	require.Equal(t, "base", p.Against[0].Rival)
 	for _, a := range p.Against {
@@ -39,20 +43,20 @@ func TestProve(t *testing.T) {
 		require.GreaterOrEqual(t, a.High, gain-1e-9)
 		require.Contains(t, []string{Better, NotShown, Worse}, a.Verdict)
 	}
-	again, err := Prove(t.Context(), d, c, nil)
+	again, err := Prove(t.Context(), d, c, Options{}, nil)
 	require.NoError(t, err)
 	again.Seconds = p.Seconds
 	require.Equal(t, p, again)
 
 	few := labelled(t)
 	few.Examples = few.Examples[:3]
-	_, err = Prove(t.Context(), d, create(t, d, few, Options{}), nil)
+	_, err = Prove(t.Context(), d, create(t, d, few, Options{}), Options{}, nil)
 	require.Equal(t, fault.ExitUsage, fault.Code(err))
 	bare := labelled(t)
 	for i := range bare.Examples {
 		bare.Examples[i].Labelled, bare.Examples[i].Answer = false, ""
 	}
-	_, err = Prove(t.Context(), d, create(t, d, bare, Options{}), nil)
+	_, err = Prove(t.Context(), d, create(t, d, bare, Options{}), Options{}, nil)
 	require.Error(t, err)
 }
 
@@ -88,25 +92,28 @@ func drawSet(t *rapid.T, kind string) *examples.Set {
 	return set
 }
 
-// fold i of c, or nil.
-func foldOf(d *device.Device, c *Customisation, i int) *fold {
-	for _, f := range c.folds(d.Pool) {
-		if f.row == i {
-			return &f
+// foldOf is the fold of c that leaves row i out, and its place in it; or nil.
+func foldOf(c *Customisation, i int, oneByOne bool) (*fold, int) {
+	for _, f := range c.folds(oneByOne) {
+		if k := slices.Index(f.rows, i); k >= 0 {
+			return &f, k
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // Nothing of a fold but the row's own question hangs on the row left out: not
-// on its label, and not on its text.
+// on its label, and not on its text. That goes for the strategies, the choice
+// among them, and all that they are fitted to.
 func TestLeftOutRowTellsItsFoldNothing(t *testing.T) {
 	d := tinydevice.Open(t)
+	engine := deviceengine.New(d)
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				set := drawSet(rt, kind)
 				opt := Options{Keep: rapid.IntRange(-1, 3).Draw(rt, "keep")}
+				oneByOne := rapid.Bool().Draw(rt, "one by one")
 				i := rapid.IntRange(0, len(set.Examples)-1).Draw(rt, "left out")
 				if !set.Examples[i].Labelled {
 					i = (i + 1) % len(set.Examples)
@@ -125,104 +132,171 @@ func TestLeftOutRowTellsItsFoldNothing(t *testing.T) {
 					}
 					return c
 				}
-				was := remake(func(*examples.Example) {})
-				a := foldOf(d, was, i)
+				a, at := foldOf(remake(func(*examples.Example) {}), i, oneByOne)
 				answer := rapid.SampledFrom([]string{"ant", "bee", "cat", "dog", "none", "newt"}).Draw(rt, "label")
-				relabelled := remake(func(e *examples.Example) { e.Answer = answer })
-				b := foldOf(d, relabelled, i)
+				b, _ := foldOf(remake(func(e *examples.Example) { e.Answer = answer }), i, oneByOne)
 				if a == nil || b == nil {
 					return // nothing to choose from
 				}
 				same(rt, a, b)
-				if !slices.Equal(a.shots, b.shots) {
-					rt.Fatalf("a label changes the worked examples: %v, %v", a.shots, b.shots)
-				}
-				scores(rt, t, d, was, a, relabelled, b)
-
 				text := rapid.StringMatching("[a-z ]{1,20}[a-z]").Draw(rt, "text")
-				b = foldOf(d, remake(func(e *examples.Example) { e.Question, e.Context = text, "context" }), i)
-				same(rt, a, b)
-				if !slices.Equal(a.candidates, b.candidates) || a.gold != b.gold {
-					rt.Fatalf("a text changes the candidates: %v, %v", a.candidates, b.candidates)
+				other, _ := foldOf(remake(func(e *examples.Example) { e.Question, e.Context = text, "context" }), i, oneByOne)
+				same(rt, a, other)
+				if x, y := a.queries[at], other.queries[at]; !slices.Equal(x.Candidates, y.Candidates) || x.Gold != y.Gold {
+					rt.Fatalf("a text changes the candidates: %v, %v", x.Candidates, y.Candidates)
+				}
+				// It runs the model, so only some draws are scored.
+				if rapid.IntRange(0, 9).Draw(rt, "score") != 0 || !slices.Equal(a.queries[at].Candidates, b.queries[at].Candidates) {
+					return
+				}
+				name := rapid.SampledFrom([]string{"blend", "shots5", "stack", strategy.Chosen, strategy.ChosenAccuracy}).Draw(rt, "strategy")
+				score := func(f *fold) []float64 {
+					s, err := f.score(t.Context(), strategy.NewMemo(engine), name)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					return s[at]
+				}
+				if x, y := score(a), score(b); !slices.Equal(x, y) {
+					rt.Fatalf("%s: %v, then %v", name, x, y)
 				}
 			})
 		})
 	}
 }
 
+// same tasks, and the same questions but for the row left out alone.
 func same(t *rapid.T, a, b *fold) {
-	if d := cmp.Diff(a.members, b.members); d != "" {
-		t.Fatalf("weights: %s", d)
+	if d := cmp.Diff(a.task, b.task); d != "" {
+		t.Fatalf("what the fold is fitted to: %s", d)
 	}
-	if d := cmp.Diff(a.labels, b.labels); d != "" {
-		t.Fatalf("labels: %s", d)
-	}
-}
-
-// scores are equal for all candidates that both folds have, under every
-// strategy. It runs the model, so only some draws are scored.
-func scores(rt *rapid.T, t *testing.T, d *device.Device, was *Customisation, a *fold, now *Customisation, b *fold) {
-	if rapid.IntRange(0, 7).Draw(rt, "score") != 0 {
-		return
-	}
-	of := func(c *Customisation, f *fold) []map[string]float64 {
-		qs, err := c.questions(d, *f)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		all, err := d.Score(t.Context(), qs)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		out := make([]map[string]float64, len(all))
-		for i := range all {
-			out[i] = map[string]float64{}
-			for j, x := range all[i] {
-				out[i][f.candidates[j]] = x
-			}
-		}
-		return out
-	}
-	x, y := of(was, a), of(now, b)
-	for i := range x {
-		for candidate, score := range x[i] {
-			if other, both := y[i][candidate]; both && math.Abs(score-other) > 1e-9 {
-				rt.Fatalf("%s, %q: %v, then %v", strategies[i], candidate, score, other)
-			}
-		}
+	if !slices.Equal(a.rows, b.rows) || !slices.Equal(a.rest, b.rest) {
+		t.Fatalf("rows %v of %v, then %v of %v", a.rows, a.rest, b.rows, b.rest)
 	}
 }
 
 func TestFolds(t *testing.T) {
 	d := tinydevice.Open(t)
 	c := create(t, d, labelled(t), Options{})
-	for _, f := range c.folds(d.Pool) {
-		require.Equal(t, []string{"east", "north", "south", "west"}, f.labels)
-		require.Equal(t, f.labels, f.candidates)
-		require.Equal(t, c.Examples[f.row].Answer, f.candidates[f.gold])
-		require.Len(t, f.shots, shots)
-		require.NotContains(t, f.shots, f.row)
+	for _, f := range c.folds(true) {
+		require.Len(t, f.rows, 1)
+		require.Len(t, f.rest, 11)
+		require.Equal(t, []string{"east", "north", "south", "west"}, f.task.Labels)
+		require.Equal(t, f.task.Labels, f.queries[0].Candidates)
+		require.Equal(t, c.Examples[f.rows[0]].Answer, f.queries[0].Candidates[f.queries[0].Gold])
+		require.NotContains(t, f.rest, f.rows[0])
 	}
+	var seen []int
+	parts := c.folds(false)
+	require.Len(t, parts, proofFolds)
+	for _, f := range parts {
+		seen = append(seen, f.rows...)
+		require.Len(t, f.rest, 12-len(f.rows))
+		require.NotNil(t, f.task.Labels)
+	}
+	slices.Sort(seen)
+	require.Equal(t, c.all(), seen)
+
 	// A label that only the left-out row gives is not known to its fold.
 	c.Examples[5].Answer = "up"
-	f := foldOf(d, c, 5)
-	require.Equal(t, -1, f.gold)
-	require.NotContains(t, f.candidates, "up")
-	require.Contains(t, foldOf(d, c, 6).candidates, "up")
+	f, _ := foldOf(c, 5, true)
+	require.Equal(t, -1, f.queries[0].Gold)
+	require.NotContains(t, f.queries[0].Candidates, "up")
+	f, _ = foldOf(c, 6, true)
+	require.Contains(t, f.queries[0].Candidates, "up")
 
 	// Labels that the user named stay as they are.
 	c.Labels, c.Inferred = []string{"east", "north", "south", "up", "west"}, false
-	require.Equal(t, 3, foldOf(d, c, 5).gold)
+	f, _ = foldOf(c, 5, true)
+	require.Equal(t, 3, f.queries[0].Gold)
 
-	// Without labels the others' answers are the wrong choices.
+	// Without labels the others' answers are the wrong choices, and the right
+	// one's place tells nothing.
 	c.Labels = nil
 	for i := range c.Examples {
 		c.Examples[i].Answer = fmt.Sprint("answer ", i)
 	}
-	f = foldOf(d, c, 0)
-	require.Nil(t, f.labels)
-	require.Len(t, f.candidates, maxFree+1)
-	require.Equal(t, "answer 0", f.candidates[f.gold])
+	f, _ = foldOf(c, 0, true)
+	require.Nil(t, f.task.Labels)
+	require.True(t, f.task.Writes)
+	q := f.queries[0]
+	require.Len(t, q.Candidates, maxFree+1)
+	require.Equal(t, "answer 0", q.Candidates[q.Gold])
+	require.IsIncreasing(t, q.Candidates)
+}
+
+// The whole way to a chosen customisation: better or kept, stored, proved with
+// the choice made anew in every fold.
+func TestImprove(t *testing.T) {
+	d := tinydevice.Open(t)
+	c := create(t, d, labelled(t), Options{})
+	same, err := Improve(t.Context(), d, c, Options{}, nil)
+	require.NoError(t, err)
+	require.Same(t, c, same, "no time, no search")
+
+	opt := Options{Time: 20 * time.Second}
+	steps := 0
+	better, err := Improve(t.Context(), d, c, opt, func(done, total int) { steps = total })
+	require.NoError(t, err)
+	require.Equal(t, strategy.Chosen, better.Method.Strategy)
+	require.Equal(t, steps, len(better.Plan.Rated))
+	require.NotEmpty(t, better.Plan.Why)
+	require.Equal(t, better.Plan.Strategy, better.Strategy)
+	require.Equal(t, "blend", c.Strategy, "the first one is as it was")
+	again, err := Improve(t.Context(), d, c, opt, nil)
+	require.NoError(t, err)
+	require.True(t, better.Same(again))
+	p, err := Prove(t.Context(), d, better, Options{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, strategy.Chosen, p.Strategy)
+	require.Equal(t, proofFolds, p.Folds)
+	require.Equal(t, 12, p.Rows)
+	require.Equal(t, "blend", p.Against[3].Rival)
+
+	stacked, err := Improve(t.Context(), d, c, Options{Strategy: "stack"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "stack", stacked.Strategy)
+	require.False(t, stacked.Same(c))
+	require.Equal(t, c.Kept, stacked.Kept, "free text is the blend's")
+	data, err := stacked.Marshal()
+	require.NoError(t, err)
+	read, err := Unmarshal("mine", data)
+	require.NoError(t, err)
+	require.True(t, stacked.Same(read))
+	dir := c.Examples[0].Direction
+	for _, x := range []*Customisation{stacked, read} {
+		q, err := x.Query(t.Context(), d, "where is it", "", dir)
+		require.NoError(t, err)
+		require.True(t, q.Chooses())
+		probs, err := q.Choose(t.Context())
+		require.NoError(t, err)
+		require.Len(t, probs, 4)
+		sum := 0.0
+		for _, p := range probs {
+			sum += p
+		}
+		require.InDelta(t, 1, sum, 1e-9)
+		q.Close()
+	}
+
+	_, err = Improve(t.Context(), d, c, Options{Strategy: "luck"}, nil)
+	require.Equal(t, fault.ExitUsage, fault.Code(err))
+	free := labelled(t)
+	free.Labels, free.Inferred = nil, false
+	_, err = Improve(t.Context(), d, create(t, d, free, Options{}), Options{Strategy: "stack"}, nil)
+	require.Equal(t, fault.ExitUsage, fault.Code(err))
+	base, err := Improve(t.Context(), d, c, Options{Strategy: "base"}, nil)
+	require.NoError(t, err)
+	row, err := base.Bind(t.Context(), d)
+	require.NoError(t, err)
+	require.Nil(t, row)
+	shown, err := Improve(t.Context(), d, c, Options{Strategy: "shots5"}, nil)
+	require.NoError(t, err)
+	q, err := shown.Query(t.Context(), d, "where is it", "", dir)
+	require.NoError(t, err)
+	defer q.Close()
+	require.Len(t, q.Shots, 5)
+	require.False(t, q.Chooses())
 }
 
 func TestCompare(t *testing.T) {

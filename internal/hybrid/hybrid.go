@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/model"
 	"crayon/internal/route"
+	"crayon/internal/strategy"
 	"crayon/internal/task"
 	"crayon/internal/upstream"
 )
@@ -86,6 +88,7 @@ var ErrNoQuestion = errors.New("the conversation does not end with a message of 
 func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error) {
 	start := time.Now()
 	w := &work{h: h, q: q, sink: sink, start: start}
+	defer w.close()
 	if err := w.prepare(ctx); err != nil {
 		return Answer{}, err
 	}
@@ -118,6 +121,7 @@ func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error)
 // Explain decides without answering: every signal, the draft included.
 func (h *Hybrid) Explain(ctx context.Context, q Query) (route.Decision, error) {
 	w := &work{h: h, q: q, start: time.Now()}
+	defer w.close()
 	if err := w.prepare(ctx); err != nil {
 		return route.Decision{}, err
 	}
@@ -149,6 +153,7 @@ type work struct {
 
 	msgs       []chat.Message // as rendered: the last turn with context and labels
 	prompt     []int32
+	custom     *customize.Query // nil: the bare base model
 	row        []float32
 	signals    route.Signals
 	thresholds route.Thresholds
@@ -173,8 +178,7 @@ func (w *work) prepare(ctx context.Context) error {
 	c := w.q.Custom
 	if c != nil {
 		labels = c.Labels
-		var err error
-		if w.row, err = c.Bind(ctx, w.h.Device); err != nil {
+		if _, err := c.Bind(ctx, w.h.Device); err != nil {
 			return err
 		}
 		dir, err := w.h.Device.Direction(ctx, question)
@@ -182,13 +186,41 @@ func (w *work) prepare(ctx context.Context) error {
 			return err
 		}
 		w.signals = c.Signals(w.h.Device.Pool, dir)
+		if w.custom, err = c.Query(ctx, w.h.Device, question, w.q.Context, dir); err != nil {
+			return err
+		}
+		w.row = w.custom.Row
 	}
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
-	var err error
-	w.prompt, err = w.h.Device.Form.Chat(w.msgs)
-	return err
+	return w.encode()
 }
+
+// encode is the prompt: the plan's worked examples before the conversation,
+// behind its system turn. Of the examples as many are shown as there is room
+// for. They are for the device alone: what goes to a server is msgs.
+func (w *work) encode() error {
+	var shots []task.Shot
+	if w.custom != nil {
+		shots = w.custom.Shots
+	}
+	for ; ; shots = shots[1:] {
+		msgs := slices.Clone(w.msgs)
+		at := 0
+		if msgs[0].Role == "system" {
+			at = 1
+		}
+		for i, s := range shots {
+			msgs = slices.Insert(msgs, at+2*i, chat.Message{Role: "user", Content: s.Text}, chat.Message{Role: "assistant", Content: s.Answer})
+		}
+		var err error
+		if w.prompt, err = w.h.Device.Form.Chat(msgs); err != nil || len(shots) == 0 || len(w.prompt) <= strategy.MaxShots {
+			return err
+		}
+	}
+}
+
+func (w *work) close() { w.custom.Close() }
 
 func (h *Hybrid) thresholds(c *customize.Customisation) route.Thresholds {
 	t := route.Off()
@@ -252,6 +284,9 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 	if w.label != nil {
 		return nil
 	}
+	if w.custom.Chooses() {
+		return w.weigh(ctx, labels)
+	}
 	c, err := w.h.Device.Choose(ctx, device.Question{Prompt: w.prompt, Choices: labels, Row: w.row})
 	if err != nil {
 		return err
@@ -262,6 +297,25 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 		probs[i] = prob(lp)
 	}
 	w.signals = w.signals.WithDraft(probs)
+	return nil
+}
+
+// weigh chooses a label by the plan's own probabilities: the chosen one's is the
+// confidence, said of the answer's first token.
+func (w *work) weigh(ctx context.Context, labels []string) error {
+	probs, err := w.custom.Choose(ctx)
+	if err != nil {
+		return err
+	}
+	c := device.Choice{Scores: make([]float64, len(probs))}
+	for i, p := range probs {
+		c.Scores[i] = math.Log(max(p, 1e-300))
+	}
+	c.Index = device.Best(c.Scores)
+	c.LogProbs = make([]float32, len(w.h.Device.Form.Answer(labels[c.Index])))
+	c.LogProbs[0] = float32(c.Scores[c.Index])
+	w.label = &c
+	w.signals = w.signals.WithDraft([]float32{float32(probs[c.Index])})
 	return nil
 }
 

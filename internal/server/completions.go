@@ -78,9 +78,12 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if custom != nil {
-		if c.row, err = custom.Bind(ctx, c.d); err != nil {
+		q, err := custom.Query(ctx, c.d, "", "", nil)
+		if err != nil {
 			return err
 		}
+		defer q.Close()
+		c.row = q.Row
 	}
 	note.attrs = append(note.attrs, slog.String("model", req.Model), slog.Bool("stream", req.Stream))
 	if c.sampling, err = req.sampling(); err != nil {

@@ -70,6 +70,7 @@ func (s *shelf) bind(ctx context.Context, name string, data []byte) (*customize.
 	if err != nil {
 		return nil, err
 	}
+	c.Beside(s.store.Beside)
 	row, err := c.Bind(ctx, s.device)
 	if err != nil {
 		return nil, err

@@ -127,9 +127,12 @@ func unlabelled(ctx context.Context, e Engine, t Task) (*Plan, error) {
 func affordable(t Task, known map[string]Experience) []string {
 	budget := cmp.Or(t.Budget, defaultBudget).Seconds()
 	names := []string{t.prior().Choice.Default}
+	if s, err := Get(names[0]); err != nil || t.Writes && s.Chooses {
+		names[0] = "blend"
+	}
 	var others []Strategy
 	for _, s := range registry {
-		if _, ok := known[s.Name]; ok && s.Name != names[0] && s.Name != Chosen && s.Name != ChosenAccuracy {
+		if _, ok := known[s.Name]; ok && s.Name != names[0] && s.Name != Chosen && s.Name != ChosenAccuracy && !(t.Writes && s.Chooses) {
 			others = append(others, s)
 		}
 	}

@@ -134,7 +134,7 @@ func TestChoosesWhatTheExamplesSpeakFor(t *testing.T) {
 	require.Equal(t, 1.0, p.Rated[2].Accuracy)
 	require.NotEmpty(t, p.Why)
 	for _, r := range p.Rated[1:] {
-		x := DefaultPrior().Choice.Kinds[Labels][r.Strategy]
+		x := handSet.Choice.Kinds[Labels][r.Strategy]
 		lo, hi := min(x.Mean, r.Observed), max(x.Mean, r.Observed)
 		require.True(t, lo <= r.Posterior && r.Posterior <= hi, "between prior and what is observed: %+v", r)
 		require.Less(t, r.Deviation, x.Spread)
@@ -174,8 +174,18 @@ func TestAffordable(t *testing.T) {
 	require.Equal(t, []string{"blend", "stack", "base"}, affordable(task, known))
 	task.Budget = time.Minute
 	require.Equal(t, []string{"blend", "shots16", "stack", "base"}, affordable(task, known))
+	task.Writes = true
+	require.Equal(t, []string{"blend", "shots16", "base"}, affordable(task, known))
+	task.Writes = false
 	task.Budget = time.Millisecond
 	require.Equal(t, []string{"blend"}, affordable(task, known))
+	needs := Names()
+	for _, name := range affordable(Task{Prior: handSet, Writes: true, Rows: task.Rows, Budget: time.Hour}, handSet.Choice.Kinds[Labels]) {
+		require.Contains(t, needs, name)
+		x, err := Get(name)
+		require.NoError(t, err)
+		require.False(t, x.Chooses)
+	}
 	task.Budget, task.Rows = 10*time.Second, append(task.Rows, task.Rows...)
 	require.Equal(t, []string{"blend", "base"}, affordable(task, known), "twice the rows cost twice the time")
 }

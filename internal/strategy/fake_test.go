@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"os"
 
 	"pgregory.net/rapid"
 
@@ -65,11 +66,24 @@ func (f *fake) Score(_ context.Context, asks []Ask) ([][]Score, error) {
 	return out, nil
 }
 
+// handSet is a prior that does not change when another is learned.
+var handSet = func() *Prior {
+	data, err := os.ReadFile("testdata/prior.json")
+	if err != nil {
+		panic(err)
+	}
+	p, err := ParsePrior(data)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}()
+
 var answers = []string{"ant", "beetle", "cat", "dog and dog"}
 
 // drawTask is a small task of a kind with n rows or more.
 func drawTask(t *rapid.T, kind Kind, least int) Task {
-	task := Task{}
+	task := Task{Prior: handSet}
 	if kind == Labels {
 		task.Labels = answers
 	}

@@ -57,7 +57,7 @@ func TestLearnFindsWhatWasPutIn(t *testing.T) {
 	names := []string{"blend_mean", "tokens", "vote"}
 	mu, sigma := []float64{1.5, -0.5, 0}, []float64{0.5, 0.1, 0.4}
 	rows := observed(names, mu, sigma, 100, 40)
-	l, err := Learn(rows, DefaultPrior(), "blend", "made")
+	l, err := Learn(rows, handSet, "blend", "made")
 	require.NoError(t, err)
 	got := l.Prior.Stack["stack"][Labels]
 	require.Len(t, got, 3)
@@ -68,8 +68,8 @@ func TestLearnFindsWhatWasPutIn(t *testing.T) {
 		require.InDelta(t, sigma[k], n.Sigma, 0.2, n.Feature)
 	}
 	// What the rows say nothing of stands.
-	require.Equal(t, DefaultPrior().Stack["stack"][Choices], l.Prior.Stack["stack"][Choices])
-	require.Equal(t, DefaultPrior().Stack["stack_shots"][Labels], l.Prior.Stack["stack_shots"][Labels])
+	require.Equal(t, handSet.Stack["stack"][Choices], l.Prior.Stack["stack"][Choices])
+	require.Equal(t, handSet.Stack["stack_shots"][Labels], l.Prior.Stack["stack_shots"][Labels])
 	require.Len(t, l.Checks, 1)
 	require.Greater(t, l.Checks[0].Accuracy, l.Checks[0].Blend)
 	require.Equal(t, 100, l.Checks[0].Users)
@@ -82,9 +82,9 @@ func TestLearnFindsWhatWasPutIn(t *testing.T) {
 	require.Zero(t, x["blend"].Mean)
 	require.NotContains(t, x, "nobody")
 	require.EqualValues(t, -1, l.Prior.Choice.Scope, "the blend is always better than guessing")
-	require.Equal(t, DefaultPrior().Choice.Kinds[Fixed], l.Prior.Choice.Kinds[Fixed])
+	require.Equal(t, handSet.Choice.Kinds[Fixed], l.Prior.Choice.Kinds[Fixed])
 
-	l, err = Learn(rows, DefaultPrior(), "", "made")
+	l, err = Learn(rows, handSet, "", "made")
 	require.NoError(t, err)
 	require.Equal(t, "stack", l.Prior.Choice.Default)
 	data, err := json.Marshal(l.Prior)

@@ -3,7 +3,7 @@ package strategy
 import "context"
 
 var mix = Strategy{
-	Name: "mix", About: "the mean of the probabilities of base, shared and blend", Nominal: 0.5,
+	Name: "mix", About: "the mean of the probabilities of base, shared and blend", Nominal: 0.5, Chooses: true,
 	Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) {
 		p := Plan{Members: Blend(e.Pool(), t)}
 		for _, s := range []Strategy{base, shared, blend} {

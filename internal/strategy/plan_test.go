@@ -102,7 +102,7 @@ func fit(t *testing.T, name string, e Engine, task Task) *Plan {
 // rows of a fixed task of labels.
 func rows(n int) Task {
 	rng := rand.New(rand.NewPCG(5, 6))
-	t := Task{Labels: answers}
+	t := Task{Labels: answers, Prior: handSet}
 	for i := range n {
 		t.Rows = append(t.Rows, Row{Question: string(rune('a' + i)), Candidates: answers, Gold: i % len(answers), Direction: direction(rng)})
 	}

@@ -26,6 +26,7 @@ func (c Cost) String() string { return [...]string{"instant", "seconds", "learni
 type Strategy struct {
 	Name, About string
 	Cost        Cost
+	Chooses     bool    // its plans pick among given candidates, and write no text of their own
 	Nominal     float64 // seconds to fit it to 16 examples and to rate it on them, on 2 cores, about; of Learning: to fit it once
 	Fit         func(ctx context.Context, e Engine, t Task) (*Plan, error)
 }

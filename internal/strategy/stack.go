@@ -14,7 +14,7 @@ var (
 )
 
 func stackOf(name, about string, nominal float64) Strategy {
-	return Strategy{Name: name, About: about, Cost: Seconds, Nominal: nominal,
+	return Strategy{Name: name, About: about, Cost: Seconds, Nominal: nominal, Chooses: true,
 		Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) { return fitStack(ctx, name, e, t) }}
 }
 

@@ -120,7 +120,7 @@ func TestEvidence(t *testing.T) {
 func TestStackLearnsFromLabels(t *testing.T) {
 	e := newFake()
 	rng := rand.New(rand.NewPCG(1, 9))
-	var task Task
+	task := Task{Prior: handSet}
 	var queries []Row
 	for i := range 60 {
 		r := Row{Question: string(rune('a'+i%26)) + string(rune('a'+i/26)), Direction: direction(rng)}
@@ -144,7 +144,7 @@ func TestStackLearnsFromLabels(t *testing.T) {
 		}
 		return n
 	}
-	before := right(Task{})
+	before := right(Task{Prior: handSet})
 	after := right(task)
 	require.Greater(t, after, before+5, "of %d", len(queries))
 }

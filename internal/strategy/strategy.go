@@ -27,6 +27,7 @@ type Task struct {
 	Labels []string // nil: no label task
 	Rows   []Row
 	Keep   int           // blended adapters to keep; 0: as many as the pool says; negative: all
+	Writes bool          // answers are written, not picked among candidates: strategies that only choose are of no use
 	Prior  *Prior        // what other users' tasks teach; nil: what is part of the program
 	Budget time.Duration // that choosing may take on 2 cores, about; 0: 20 s
 

@@ -2,8 +2,10 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"crayon"
@@ -41,6 +43,33 @@ func Blend(w io.Writer, s paint.Style, p *crayon.Pool, c *crayon.Customisation) 
 	fmt.Fprintf(w, "kept       %d of %d adapters; the kept form is %.1f %% from the whole blend (Frobenius)\n", len(c.Kept), len(p.Blended()), 100*c.Residual)
 }
 
+// Plan writes how a customisation answers, why so, and what else was considered.
+func Plan(w io.Writer, c *crayon.Customisation) {
+	p := c.Plan
+	if p == nil {
+		fmt.Fprintf(w, "strategy   %s\n", c.Strategy)
+		return
+	}
+	line := p.Strategy + ": " + crayon.AboutStrategy(p.Strategy)
+	if p.Why != "" {
+		line += " (" + p.Why + ")"
+	}
+	fmt.Fprintf(w, "strategy   %s\n", line)
+	if p.Private != nil || p.File != "" {
+		fmt.Fprintf(w, "  private adapter %.12s\n", p.File)
+	}
+	if p.Logit != nil {
+		for _, t := range p.Logit.Terms {
+			if math.Abs(t.Beta) >= 0.05 {
+				fmt.Fprintf(w, "  %-18s %+6.2f\n", t.Feature, t.Beta)
+			}
+		}
+	}
+	for _, r := range p.Rated {
+		fmt.Fprintf(w, "  %-12s %5.1f %% right   %+.3f against %s, expected %+.3f ± %.3f\n", r.Strategy, 100*r.Accuracy, r.Observed, p.Rated[0].Strategy, r.Posterior, r.Deviation)
+	}
+}
+
 // Made writes what a customisation was made from and how long it took.
 func Made(w io.Writer, c *crayon.Customisation) {
 	kind := "free answers"
@@ -56,11 +85,15 @@ func Made(w io.Writer, c *crayon.Customisation) {
 // Proof writes the leave-one-out proof: each rival's wins, losses and ties, the
 // interval, and what it comes to.
 func Proof(w io.Writer, s paint.Style, p *crayon.Proof) {
-	fmt.Fprintf(w, "proof      %s than base on %d of your own examples, each left out in turn (%.1f s)\n", verdict(s, p.Verdict), p.Rows, p.Seconds)
-	fmt.Fprintf(w, "  %-7s %6.1f %%\n", "blend", 100*p.Accuracy["blend"])
+	own, how := cmp.Or(p.Strategy, "blend"), "each left out in turn"
+	if p.Folds > 0 {
+		how = fmt.Sprintf("left out in %d parts", p.Folds)
+	}
+	fmt.Fprintf(w, "proof      %s than base on %d of your own examples, %s (%.1f s)\n", verdict(s, p.Verdict), p.Rows, how, p.Seconds)
+	fmt.Fprintf(w, "  %-7s %6.1f %%\n", own, 100*p.Accuracy[own])
 	for _, c := range p.Against {
 		line := fmt.Sprintf("  %-7s %6.1f %%   %2d won %2d lost %2d tied   %+5.1f points, 95 %% [%+.1f, %+.1f]   %s",
-			c.Rival, 100*p.Accuracy[c.Rival], c.Wins, c.Losses, c.Ties, 100*(p.Accuracy["blend"]-p.Accuracy[c.Rival]), 100*c.Low, 100*c.High, verdict(s, c.Verdict))
+			c.Rival, 100*p.Accuracy[c.Rival], c.Wins, c.Losses, c.Ties, 100*(p.Accuracy[own]-p.Accuracy[c.Rival]), 100*c.Low, 100*c.High, verdict(s, c.Verdict))
 		if c.Need > 0 {
 			line += fmt.Sprintf("; about %d examples would decide", c.Need)
 		}

@@ -49,7 +49,7 @@ func (s *subject) customise(ctx context.Context) error {
 		return err
 	}
 	made := d.Model.Computed()
-	if _, err := customize.Prove(ctx, d, c, nil); err != nil {
+	if _, err := customize.Prove(ctx, d, c, customize.Options{}, nil); err != nil {
 		return err
 	}
 	s.add("customize.tokens", "tokens computed for a customisation of 16 examples, without a proof", made-start, exact)

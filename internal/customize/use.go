@@ -1,0 +1,126 @@
+package customize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"crayon/internal/adapter"
+	"crayon/internal/device"
+	"crayon/internal/fault"
+	"crayon/internal/gguf"
+	"crayon/internal/strategy"
+	"crayon/internal/strategy/deviceengine"
+	"crayon/internal/task"
+)
+
+// Query is one question under a customisation that is bound to a device.
+type Query struct {
+	c     *Customisation
+	d     *device.Device
+	plan  *strategy.Plan
+	task  strategy.Task
+	row   strategy.Row
+	ask   strategy.Ask
+	Row   []float32   // of weights that answer it; nil: the base model
+	Shots []task.Shot // worked examples to put before it
+	done  func()
+}
+
+// Query readies the plan for a question with its direction. Close it after use.
+func (c *Customisation) Query(ctx context.Context, d *device.Device, question, context string, direction []float32) (*Query, error) {
+	bound, err := c.Bind(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := c.Fitted(d.Pool)
+	if err != nil {
+		return nil, err
+	}
+	q := &Query{c: c, d: d, plan: plan, task: c.boundTask(), done: func() {}}
+	q.row = strategy.Row{Question: question, Context: context, Candidates: c.Labels, Direction: direction, Gold: -1}
+	q.ask = plan.Ask(d.Pool, q.task, q.row)
+	q.Shots = q.ask.Shots
+	switch {
+	case q.ask.Private != nil:
+		x, err := d.Attach(ctx, q.ask.Private)
+		if err != nil {
+			return nil, err
+		}
+		q.Row, q.done = x.Row(q.ask.Members), x.Release
+	case slices.Equal(q.ask.Members, plan.Members):
+		q.Row = bound
+	default:
+		q.Row = d.Row(q.ask.Members)
+	}
+	return q, nil
+}
+
+// Close ends the query's use of the device.
+func (q *Query) Close() {
+	if q != nil {
+		q.done()
+	}
+}
+
+// Chooses says whether labels are chosen by more than the model's own
+// probability of them, which is to be asked by Choose.
+func (q *Query) Chooses() bool { return !q.plan.Plain() && len(q.c.Labels) > 0 }
+
+// Choose is the probability of each label.
+func (q *Query) Choose(ctx context.Context) ([]float64, error) {
+	scores, err := q.plan.Scores(ctx, deviceengine.New(q.d), q.task, []strategy.Row{q.row})
+	if err != nil {
+		return nil, err
+	}
+	return strategy.Softmax(scores[0]), nil
+}
+
+// boundTask is the task, made once.
+func (c *Customisation) boundTask() strategy.Task {
+	b := c.bound
+	if b == nil {
+		return c.Task()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.task == nil {
+		t := c.Task()
+		b.task = &t
+	}
+	return *b.task
+}
+
+// Beside says where files of private adapters lie, by their digest.
+func (c *Customisation) Beside(file func(digest string) string) { c.private = file }
+
+// fetch reads the private adapter that the plan names, if it is not there yet.
+func (c *Customisation) fetch(d *device.Device) error {
+	if c.Plan == nil || c.Plan.File == "" || c.Plan.Private != nil {
+		return nil
+	}
+	fail := func(err error) error {
+		return &fault.Error{Op: "load private adapter", Path: c.Name, Err: err, Hint: "crayon customize " + c.Name + " -f EXAMPLES", Exit: fault.ExitVerify}
+	}
+	if c.private == nil {
+		return fail(errors.New("it is not known where it lies"))
+	}
+	path := c.private(c.Plan.File)
+	digest, err := gguf.Digest(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fail(fmt.Errorf("the file of its private adapter is gone: %s", path))
+	case err != nil:
+		return err
+	case digest != c.Plan.File:
+		return fail(fmt.Errorf("%s is damaged: its sha256 is %.12s", path, digest))
+	}
+	a, err := adapter.ReadGGUF(path, d.Model.Config)
+	if err != nil {
+		return fail(err)
+	}
+	c.Plan.Private = a
+	return nil
+}
