@@ -112,6 +112,11 @@ $(FOLD_DIR)/fold-%.crayon: | build
 	mkdir -p $(FOLD_DIR)
 	$(BIN) pool train $@ --data "$(DATA)" --recipe $(RECIPE) --fold $* $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
 
+.PHONY: ablations
+ablations: build ## train and score the variants of RECIPE in bench/ablate, and make one table of them (ARGS="-train ... -bench ...")
+	@test -n "$(DATA)" || { echo "make ablations DATA=folder of question-answer data"; exit 2; }
+	$(GO) run ./bench/ablate -crayon $(BIN) -data "$(DATA)" -recipe $(RECIPE) $(ARGS)
+
 .PHONY: verify-results
 verify-results: ## compute every published figure of the benchmark again from its raw rows
 	$(GO) run ./cmd/crayon bench verify bench/results/customize*.json

@@ -496,6 +496,28 @@ func TestRepeats(t *testing.T) {
 	require.Equal(t, Tally{0, 15, 35}, f.Differences["blend-base"].Rows, "of the first draw")
 }
 
+// Compared run by run, rows are paired; other rows are refused.
+func TestCompare(t *testing.T) {
+	a, b := hand("u", "d", 2, map[string]int{"blend": 40}, 100), hand("u", "d", 2, map[string]int{"blend": 60}, 100)
+	d, err := Compare(a, b, "blend", 1, 500)
+	require.NoError(t, err)
+	require.InDelta(t, 0.2, d[all].Difference, 1e-6)
+	require.InDelta(t, 0.2, d[Seen].Difference, 1e-6)
+	require.Greater(t, d[Seen].Low, 0.1, "paired")
+	require.Equal(t, Tally{20, 0, 80}, d[all].Rows)
+	none, err := Compare(a, a, "blend", 1, 500)
+	require.NoError(t, err)
+	require.Zero(t, none[all].High)
+	for _, other := range [][]Sheet{nil, hand("v", "d", 2, map[string]int{"blend": 1}, 100), hand("u", "d", 2, map[string]int{"blend": 1}, 99), hand("u", "d", 2, map[string]int{"base": 1}, 100)} {
+		_, err := Compare(a, other, "blend", 1, 500)
+		require.Error(t, err)
+	}
+	_, err = Compare(nil, a, "blend", 1, 500)
+	require.Error(t, err)
+	_, err = Compare(a, a, "base", 1, 500)
+	require.Error(t, err)
+}
+
 func TestMcNemar(t *testing.T) {
 	for _, c := range []struct {
 		wins, losses int

@@ -3,9 +3,13 @@ package bench
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 
 	"crayon/internal/pool"
+	"crayon/internal/qa"
 	"crayon/internal/strategy"
 )
 
@@ -113,6 +117,23 @@ func swapped(ctx context.Context, r *runner, b *bout) (result, error) {
 		return result{}, err
 	}
 	return r.scored(ctx, b, plan, nil)
+}
+
+// random scores with weights drawn for the user and draw, uniform over all that
+// sum to 1, as many kept as of a blend.
+func random(ctx context.Context, r *runner, b *bout) (result, error) {
+	key := qa.Hash(r.opt.Seed, "weights", b.user.Name, strconv.Itoa(b.draw))
+	rng := rand.New(rand.NewPCG(binary.LittleEndian.Uint64(key[:]), binary.LittleEndian.Uint64(key[8:])))
+	p := r.engine.Pool()
+	w, sum := make([]float32, len(p.Blended())), float32(0)
+	for i := range w {
+		w[i] = float32(rng.ExpFloat64())
+		sum += w[i]
+	}
+	for i := range w {
+		w[i] /= sum
+	}
+	return r.scored(ctx, b, &strategy.Plan{Strategy: "random", Members: p.All(pool.KeepTop(w, p.Keep), 1)}, nil)
 }
 
 // registered fits a strategy of the product and scores its plan.

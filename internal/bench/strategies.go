@@ -47,13 +47,14 @@ var own = []method{
 	{name: single, about: "one adapter of the blend's run-time rank, trained alike", needs: single, run: rival(single)},
 	{name: "single_r24", about: "one adapter of rank 24, trained alike", needs: "single_r24", run: rival("single_r24")},
 	{name: "single_total", about: "one adapter of the whole pool's rank, trained alike", needs: "single_total", run: rival("single_total")},
+	{name: "random", about: "the pool at weights drawn at random, each user's own", run: random},
 	{name: "swapped", about: "the blend of a user of another family", run: swapped},
 }
 
 // tableOrder is the order of tables; what it lacks comes after, sorted.
 var tableOrder = []string{
 	chance, majority, "knn", "probe", "choices_only", "pmi", base, "shots5", "shots16",
-	single, "single_r24", "single_total", "uniform", "top1", "swapped", "shared", "blend", "blend_query",
+	single, "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "blend", "blend_query",
 	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_acc", "chosen",
 }
 
