@@ -82,7 +82,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 	f.BoolVar(&noProof, "no-proof", false, "leave the proof out")
 	f.IntVar(&o.Keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
 	f.DurationVar(&o.Time, "time", defaultTime, "how long the search for a better strategy may take on 2 cores, about; 0 none")
-	f.StringVar(&o.Strategy, "strategy", "", "fit the strategy of this `NAME`: "+strings.Join(crayon.Strategies(), ", "))
+	f.StringVar(&o.Strategy, "strategy", "", "fit the strategy of this `NAME` (docs/customize.md lists them)")
 	f.BoolVar(&template, "template", false, "print an example file to start from, and do nothing else")
 	return cmd
 }
