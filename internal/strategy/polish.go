@@ -23,7 +23,7 @@ const (
 )
 
 func polishOf(name, about string, members func(*pool.Pool, Task) []float32) Strategy {
-	return Strategy{Name: name, About: about, Cost: Learning, Nominal: 45,
+	return Strategy{Name: name, About: about, Cost: Learning, Nominal: 30,
 		Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) {
 			var beside []float32
 			if members != nil {

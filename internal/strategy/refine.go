@@ -9,7 +9,7 @@ import (
 
 var refine = Strategy{
 	Name: "refine", About: "the blend's weights moved by the labels: Newton's method on the ranking loss, scores taken as linear in the weights",
-	Cost: Seconds, Nominal: 15,
+	Cost: Seconds, Nominal: 9,
 	Fit: fitRefine,
 }
 

@@ -308,6 +308,7 @@ type private struct {
 	from   int // layer
 	values []float32
 	grad   []float32
+	parts  [][]float32    // of grad, a micro-batch's own
 	state  State          // values with their moments
 	stack  *adapter.Stack // frozen and private rows together, from the layer on
 }
@@ -446,19 +447,20 @@ func (p *private) take(a *adapter.Adapter) error {
 // gradient is that of all lessons into p.grad, added up in their micro-batches'
 // order, and their loss.
 func (p *private) gradient(ctx context.Context, room *class) (float64, error) {
-	grads := make([][]float32, len(room.micro))
+	for len(p.parts) < len(room.micro) {
+		p.parts = append(p.parts, kernel.Floats(len(p.values)))
+	}
 	losses := make([]float64, len(room.micro))
 	err := room.each(ctx, func(w *worker, id int, m *micro) {
-		grads[id] = kernel.Floats(len(p.values))
-		losses[id] = w.passBack(ctx, m, &learning{private: p, grad: grads[id]}).Loss
+		losses[id] = w.passBack(ctx, m, &learning{private: p, grad: p.parts[id]}).Loss
 	})
 	if err != nil {
 		return 0, err
 	}
 	clear(p.grad)
 	var loss float64
-	for id, g := range grads {
-		kernel.Add(p.grad, g)
+	for id := range room.micro {
+		kernel.Add(p.grad, p.parts[id])
 		loss += losses[id]
 	}
 	return loss, nil
