@@ -1,12 +1,10 @@
 package pooltrain
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 
 	"crayon/internal/adapter"
-	"crayon/internal/fault"
 	"crayon/internal/gguf"
 	"crayon/internal/pool"
 	"crayon/internal/train"
@@ -49,9 +47,6 @@ func (r *Recipe) checkRivals() error {
 // rivals trains the recipe's rivals beside the pool p and writes them to
 // o.Rivals, at 16 bits.
 func (r *run) rivals(p *pool.Pool) error {
-	if len(r.o.Recipe.Rivals) == 0 {
-		return &fault.Error{Op: "train rivals", Path: "recipe", Err: errors.New("it names none"), Hint: "list them under rivals: (docs/pool.md)", Exit: fault.ExitUsage}
-	}
 	b := &pool.Baselines{Base: p.Base, Pool: p.Digest(), Recipe: p.RecipeDigest(), Adapters: map[string]*adapter.Adapter{}}
 	for _, x := range r.o.Recipe.Rivals {
 		c := r.config()

@@ -148,6 +148,9 @@ func start(ctx context.Context, o Options) (*run, error) {
 	if err := o.Recipe.check(); err != nil {
 		return nil, &fault.Error{Op: "train pool", Path: "recipe", Err: err, Exit: fault.ExitUsage}
 	}
+	if o.Rivals != "" && len(o.Recipe.Rivals) == 0 {
+		return nil, &fault.Error{Op: "train rivals", Path: "recipe", Err: errors.New("it names none"), Hint: "list them under rivals: (docs/pool.md)", Exit: fault.ExitUsage}
+	}
 	// Told now, not after the features of all rows.
 	if info, err := os.Stat(filepath.Dir(o.Out)); err != nil || !info.IsDir() {
 		return nil, &fault.Error{Op: "train pool", Path: o.Out, Err: errors.New("there is no such folder to write to"), Hint: "mkdir -p " + filepath.Dir(o.Out), Exit: fault.ExitUsage}
