@@ -97,6 +97,10 @@ func (t SelfTest) Run(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
+	r := e.replicas[0]
+	if err := r.do(func() error { return r.products(out, t.Steps[len(t.Steps)/2]) }); err != nil {
+		return err
+	}
 	return t.scoring(ctx, out, e)
 }
 
