@@ -36,6 +36,10 @@ quickstart: build ## build, pull the model, and see it work: the scoreboard on t
 build: ## build bin/crayon, static
 	$(GO) build $(GOFLAGS_) -o $(BIN) ./cmd/crayon
 
+.PHONY: cuda
+cuda: ## build bin/crayon-cuda, for --device cuda: NVIDIA's libraries are opened at run time (Linux, amd64 and arm64)
+	GOOS=linux $(GO) build $(GOFLAGS_) -o $(BIN)-cuda ./cmd/crayon-cuda
+
 .PHONY: test
 test: ## run all tests and sum them up
 	@$(GO) test -json ./... | $(GO) run ./test/summary
@@ -133,6 +137,7 @@ dist: ## make archives for six targets, with checksums, into dist
 		os=$${t%/*}; arch=$${t#*/}; name=crayon-$(VERSION)-$$os-$$arch; exe=crayon; test $$os != windows || exe=crayon.exe; \
 		echo "$$name"; mkdir -p dist/$$name && \
 		GOOS=$$os GOARCH=$$arch $(GO) build $(GOFLAGS_) -o dist/$$name/$$exe ./cmd/crayon && \
+		if test $$os = linux; then GOOS=$$os GOARCH=$$arch $(GO) build $(GOFLAGS_) -o dist/$$name/crayon-cuda ./cmd/crayon-cuda; fi && \
 		cp $(wildcard README.md LICENSE CHANGELOG.md) dist/$$name/ && \
 		tar -C dist -czf dist/$$name.tar.gz $$name && rm -r dist/$$name || exit 1; \
 	done

@@ -23,7 +23,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "selftest" {
 		os.Exit(selftest(os.Args[2:]))
 	}
-	os.Exit(cli.Main())
+	os.Exit(cli.Main(cli.Options{Accelerator: accelerator()}))
 }
 
 func selftest(args []string) int {

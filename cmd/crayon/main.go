@@ -8,4 +8,4 @@ import (
 	"crayon/internal/cli"
 )
 
-func main() { os.Exit(cli.Main()) }
+func main() { os.Exit(cli.Main(cli.Options{})) }

@@ -34,3 +34,24 @@ type Engine interface {
 
 	Close() error
 }
+
+// Follower is the Engine of a process that computes what another leads.
+type Follower interface {
+	Engine
+
+	// Follow does its share of what the leader is asked for, until the leader closes.
+	Follow(ctx context.Context) error
+}
+
+// Grouped is the Accelerator of one of several processes that compute together.
+// Open joins them: one gets an Engine that leads, the others get Followers.
+type Grouped interface {
+	Accelerator
+
+	// Same has Open refuse to join processes that differ in the value, such as
+	// a recipe's digest, by its name.
+	Same(name, value string)
+
+	// Address is where the processes meet, host:port.
+	Address() string
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"crayon/internal/accel"
 	"crayon/internal/config"
 	"crayon/internal/fault"
 	"crayon/internal/paint"
@@ -27,6 +28,9 @@ type app struct {
 	started  bool   // a command ran: errors before that are wrong use
 	json     bool
 	outFile  string
+
+	args        []string
+	accelerator accel.Accelerator // nil: this program has none
 
 	cmd        *cobra.Command // the one that runs
 	configFile string

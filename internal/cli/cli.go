@@ -9,16 +9,23 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"crayon/internal/accel"
 )
 
+// Options are what programs differ in.
+type Options struct {
+	Accelerator accel.Accelerator // what --device cuda means; nil: to start the program that has one
+}
+
 // Main runs the command line of this process and returns the exit status.
-func Main() int { return run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
+func Main(o Options) int { return run(o, os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }
 
 // run is the whole program with its streams named; it returns the exit status.
-func run(args []string, in io.Reader, out, errs io.Writer) int {
+func run(o Options, args []string, in io.Reader, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: in, out: out, err: errs, signals: stop}
+	a := &app{in: in, out: out, err: errs, signals: stop, args: args, accelerator: o.Accelerator}
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(in)

@@ -7,11 +7,13 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"crayon"
+	"crayon/internal/accel"
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/doctor"
@@ -64,14 +66,18 @@ func (a *app) poolTrainCommand() *cobra.Command {
 	var recipe, single string
 	var workers, fold int
 	var permissive bool
+	var device devices
 	cmd := &cobra.Command{
-		Use: "train POOL --data DIR", Short: "Train a pool from question-answer data, on this machine's processor",
+		Use: "train POOL --data DIR", Short: "Train a pool from question-answer data, on this machine",
 		Long: `Trains the adapters of a pool jointly and writes them with their indicators to the
 file POOL. Beside it lie, while it runs, a checkpoint from which an interrupted
-training goes on, a log and the loss curve.`,
+training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.`,
 		Example: "  crayon pool train mine.crayon --data qa --recipe recipe.yaml",
 		Args:    args(1, 1, "the POOL file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.hand(device); err != nil {
+				return err
+			}
 			r, err := pooltrain.ParseRecipe([]byte("name: pool\n"))
 			if recipe != "" {
 				r, err = pooltrain.ReadRecipe(recipe)
@@ -92,6 +98,17 @@ training goes on, a log and the loss curve.`,
 			if err != nil {
 				return err
 			}
+			same := map[string]string{"recipe": fmt.Sprintf("%+v", r), "command": strings.Join(path(cmd), " "), "output": args[0] + single}
+			engine, err := a.engine(cmd.Context(), device, model, same)
+			if err != nil {
+				return err
+			}
+			if engine != nil {
+				defer engine.Close()
+			}
+			if f, ok := engine.(accel.Follower); ok {
+				return f.Follow(cmd.Context())
+			}
 			rows, err := a.openData(cmd.Context(), data, r.Sources)
 			if err != nil {
 				return err
@@ -105,7 +122,8 @@ training goes on, a log and the loss curve.`,
 			}
 			opt := pooltrain.Options{
 				Model: model, ModelName: a.set.Model, Data: rows, Recipe: r, Out: args[0], Workers: workers,
-				Progress: func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
+				Progress:    func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
+				Accelerator: engine,
 			}
 			if single != "" {
 				opt.Out = single
@@ -136,6 +154,7 @@ training goes on, a log and the loss curve.`,
 	f.IntVar(&fold, "fold", 0, "leave out the data sets of fold `K`, 1 to 5 (docs/data.md), so that they can be scored as new ones")
 	f.BoolVar(&permissive, "permissive-only", false, "leave out data whose licence is share-alike, unstated or unknown")
 	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
+	deviceFlag(f, &device)
 	return cmd
 }
 

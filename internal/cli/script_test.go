@@ -25,7 +25,7 @@ import (
 var update = flag.Bool("update", false, "write the expected outputs anew")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"crayon": func() { os.Exit(Main()) }})
+	testscript.Main(m, map[string]func(){"crayon": func() { os.Exit(Main(Options{})) }})
 }
 
 // TestScripts runs the program as a user does, on a tiny random model.

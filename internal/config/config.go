@@ -272,9 +272,10 @@ func flagLayer(flags map[string]string) (layer, error) {
 	return l, errors.Join(errs...)
 }
 
-// otherVariable says whether tests or the benchmark read the variable.
+// otherVariable says whether tests, the benchmark or package cuda read the variable.
 func otherVariable(name string) bool {
-	return strings.HasPrefix(name, "CRAYON_TEST_") || name == "CRAYON_DATA" || name == "CRAYON_LLAMACPP"
+	return strings.HasPrefix(name, "CRAYON_TEST_") || strings.HasPrefix(name, "CRAYON_CUDA_") ||
+		name == "CRAYON_DATA" || name == "CRAYON_LLAMACPP" || name == "CRAYON_NVRTC"
 }
 
 func envLayer(environ []string) (layer, error) {
