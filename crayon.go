@@ -22,11 +22,13 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
 	"crayon/internal/hybrid"
+	"crayon/internal/learner"
 	"crayon/internal/pool"
 	"crayon/internal/pull"
 	"crayon/internal/route"
 	"crayon/internal/store"
 	"crayon/internal/strategy"
+	"crayon/internal/strategy/deviceengine"
 	"crayon/internal/upstream"
 )
 
@@ -218,6 +220,11 @@ func ReadExamples(path string, labels ...string) (*Examples, error) {
 	return examples.Read(path, examples.Options{Labels: labels})
 }
 
+// learner scores as the device answers, and learns where a strategy needs it.
+func (c *Crayon) learner() *learner.Learner {
+	return learner.New(deviceengine.New(c.device), c.device, learner.Options{})
+}
+
 // Strategies are the names of the strategies that Improve can be told to fit.
 func Strategies() []string { return strategy.Names() }
 
@@ -285,6 +292,11 @@ func (c *Crayon) putPrivate(custom *Customisation) error {
 // new version if it is another than it was. It returns what is stored then.
 // progress may be nil.
 func (c *Crayon) Improve(ctx context.Context, custom *Customisation, o CustomizeOptions, progress func(done, total int)) (*Customisation, error) {
+	l := c.learner()
+	defer l.Free()
+	if o.Engine == nil {
+		o.Engine = l
+	}
 	better, err := customize.Improve(ctx, c.device, custom, o, progress)
 	if err != nil || better == custom {
 		return custom, err
@@ -320,7 +332,9 @@ func (c *Crayon) Fits(ctx context.Context, custom *Customisation) error {
 // chosen and fitted by, against the base model, the shared adapter alone, and
 // examples in the prompt. progress may be nil.
 func (c *Crayon) Prove(ctx context.Context, custom *Customisation, progress func(done, total int)) (*Proof, error) {
-	return customize.Prove(ctx, c.device, custom, customize.Options{}, progress)
+	l := c.learner()
+	defer l.Free()
+	return customize.Prove(ctx, c.device, custom, customize.Options{Engine: l}, progress)
 }
 
 // KeepProof puts a proof into the stored customisation, unless that was

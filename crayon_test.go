@@ -268,3 +268,48 @@ func ExampleCheckName() {
 	// <nil>
 	// true
 }
+
+// A strategy that learns a private adapter is stored with it beside, runs from
+// what was stored, and says so when that is gone.
+func TestPolishIsStoredBeside(t *testing.T) {
+	c := open(t)
+	set, err := crayon.ReadExamples(write(t, "mine.csv", templateCSV))
+	require.NoError(t, err)
+	custom, err := c.Customize(t.Context(), "mine", set, crayon.CustomizeOptions{})
+	require.NoError(t, err)
+	better, err := c.Improve(t.Context(), custom, crayon.CustomizeOptions{Strategy: "polish"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "polish", better.Strategy)
+	require.NotEmpty(t, better.Plan.File)
+	file := filepath.Join(filepath.Dir(c.File("mine")), ".private", better.Plan.File)
+	require.FileExists(t, file)
+	loaded, err := c.Load("mine")
+	require.NoError(t, err)
+	ask := func(custom *crayon.Customisation) []float64 {
+		a, err := c.Session(custom).Ask(t.Context(), crayon.Question{Text: "is the hat red?"}, crayon.Silent)
+		require.NoError(t, err)
+		return a.Label.Scores
+	}
+	require.Equal(t, ask(better), ask(loaded))
+	require.NotEqual(t, ask(custom), ask(loaded))
+	versions, err := c.Versions("mine")
+	require.NoError(t, err)
+	require.Equal(t, 1, versions)
+	_, is, err := c.Amend(t.Context(), "mine", nil, 1)
+	require.NoError(t, err)
+	require.Equal(t, "polish", is.Strategy, "made anew by the strategy that made it")
+
+	file = filepath.Join(filepath.Dir(file), is.Plan.File)
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	data[len(data)-3] ^= 0xff
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	damaged, err := c.Load("mine")
+	require.NoError(t, err)
+	require.Equal(t, "polish", damaged.Strategy)
+	require.ErrorContains(t, c.Fits(t.Context(), damaged), "damaged")
+	require.NoError(t, os.Remove(file))
+	damaged, err = c.Load("mine")
+	require.NoError(t, err)
+	require.ErrorContains(t, c.Fits(t.Context(), damaged), "is gone")
+}
