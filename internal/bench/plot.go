@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -15,7 +16,7 @@ import (
 
 // Size of the picture.
 const (
-	plotWidth  = 9 * vg.Inch // for up to 9 strategies; each more adds one inch
+	plotWidth  = 9 * vg.Inch // for up to 9 strategies; each more adds half an inch
 	plotHeight = 4.5 * vg.Inch
 )
 
@@ -58,10 +59,14 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 	p.Y.Label.Text = "macro accuracy"
 	p.Y.Min = 0
 	step := 0.8 / float64(len(shown))
-	across := plotWidth + vg.Length(max(0, len(r.Settings.Strategies)-9))*vg.Inch
+	names := r.Settings.Strategies
+	if len(names) > len(drawn) {
+		names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(drawn, n) })
+	}
+	across := plotWidth + vg.Length(max(0, len(names)-9))*vg.Inch/2
 	for i, s := range shown {
 		b := bars{at: (float64(i) - float64(len(shown)-1)/2) * step}
-		for _, name := range r.Settings.Strategies {
+		for _, name := range names {
 			f := s.Macro[name]
 			if f == nil {
 				return fail(errors.New("no figure of "+name), "run the benchmark again")
@@ -84,8 +89,8 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 		p.Legend.Add(s.name, chart)
 	}
 	p.Legend.Top, p.Legend.Left = true, true
-	p.NominalX(r.Settings.Strategies...)
-	p.X.Min, p.X.Max = -0.5, float64(len(r.Settings.Strategies))-0.5
+	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
 	p.Y.Max *= 1.15 // room for the legend
 	out, err := p.WriterTo(across, plotHeight, format)
 	if err != nil {

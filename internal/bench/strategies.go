@@ -54,12 +54,15 @@ var own = []method{
 // tableOrder is the order of tables; what it lacks comes after, sorted.
 var tableOrder = []string{
 	chance, majority, "knn", "probe", "choices_only", "pmi", base, "shots5", "shots16",
-	single, "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "blend", "blend_query",
+	single, "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "blend", "blend_query", "blend_shots",
 	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_acc", "chosen",
 }
 
 // short is what a run without --full scores.
 var short = []string{chance, majority, base, single, "uniform", "swapped", "blend", "shots5", "chosen"}
+
+// drawn are the strategies of the small picture, where there are more than fit.
+var drawn = []string{chance, majority, "knn", base, "shots5", single, "uniform", "swapped", "shared", "blend", "refine", "polish", "stack", "chosen"}
 
 // differences are reported where both sides were run.
 var differences = [][2]string{

@@ -70,7 +70,7 @@ func short2(x float64) string {
 const (
 	panelWidth = 250.0
 	rowHeight  = 20.0
-	leftMargin = 130.0
+	leftMargin = 175.0
 )
 
 // pointed is a value with an interval.
