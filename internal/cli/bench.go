@@ -57,6 +57,7 @@ type benchOptions struct {
 	benchFiles
 	data, single, baselines, prior, dump string
 	elsewhere                            bool
+	device                               devices
 }
 
 func (a *app) benchCustomizeCommand() *cobra.Command {
@@ -71,6 +72,9 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.data == "" {
 				return usage(errors.New("no data folder is named"), cmd.CommandPath()+" --data DIR")
+			}
+			if err := a.hand(o.device); err != nil {
+				return err
 			}
 			return a.bench(cmd.Context(), o)
 		},
@@ -88,7 +92,7 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 	f.DurationVar(&o.Budget, "budget-per-user", o.Budget, "what choosing a strategy may take on 2 cores, about")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "of the rows' order and the bootstrap")
 	f.IntVar(&o.Resamples, "resamples", o.Resamples, "of the bootstrap")
-	f.StringVar(&o.baselines, "baselines", "", "the rivals single, single_r24 and single_total: a `FILE` of pool train --baselines; those of the pool's file otherwise")
+	f.StringVar(&o.baselines, "baselines", "", "the rivals single, single_r24 and single_total: a `FILE` of pool train --rivals; those of the pool's file otherwise")
 	f.StringVar(&o.single, "single", "", "the rival single alone: a GGUF adapter `FILE`")
 	f.StringVar(&o.prior, "prior", "", "what other users' tasks taught: a JSON `FILE` in place of the program's own")
 	f.BoolVar(&o.Generate, "generate", false, "also generate answers and match them exactly")
@@ -97,6 +101,7 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.StringVar(&o.dump, "dump", "", "write the rows' features and scores to `FILE` (JSON lines, gzip), to learn a prior from")
 	o.flags(cmd)
+	deviceFlag(f, &o.device)
 	return cmd
 }
 
@@ -166,12 +171,21 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	}
 	defer d.Close()
 	a.warn(d.Warning)
+	on, err := a.engine(ctx, o.device, model, nil)
+	if err != nil {
+		return err
+	}
+	scorer := benchengine.New(d).Learning()
+	if on != nil {
+		defer on.Close()
+		scorer = benchengine.With(d, on.LogProbs, on.Features).Learning()
+	}
 	show, done := a.progress()
 	o.Progress = func(p bench.Progress) { show(fmt.Sprintf("%s, %s", p.User, p.Strategy), p.Done, p.Total) }
 	var report *bench.Report
 	var sheets []bench.Sheet
 	run := func() error {
-		report, sheets, err = bench.Run(ctx, data, benchengine.New(d).Learning(), o.Options)
+		report, sheets, err = bench.Run(ctx, data, scorer, o.Options)
 		done()
 		return err
 	}

@@ -63,7 +63,7 @@ func (a *app) poolVerifyCommand() *cobra.Command {
 
 func (a *app) poolTrainCommand() *cobra.Command {
 	var data []string
-	var recipe, single string
+	var recipe, single, rivals string
 	var workers, fold int
 	var permissive bool
 	var device devices
@@ -123,7 +123,7 @@ training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.
 			opt := pooltrain.Options{
 				Model: model, ModelName: a.set.Model, Data: rows, Recipe: r, Out: args[0], Workers: workers,
 				Progress:    func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
-				Accelerator: engine,
+				Accelerator: engine, Rivals: rivals,
 			}
 			if single != "" {
 				opt.Out = single
@@ -151,6 +151,7 @@ training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.
 	f.StringArrayVar(&data, "data", nil, dataHelp+"; may be given several times")
 	f.StringVar(&recipe, "recipe", "", "the recipe, a YAML `FILE`; docs/pool.md lists its keys")
 	f.StringVar(&single, "single", "", "train only the benchmark's rival, one adapter of the recipe's single_rank, to the GGUF `FILE`")
+	f.StringVar(&rivals, "rivals", "", "also train the recipe's rivals, for the benchmark, to `FILE`")
 	f.IntVar(&fold, "fold", 0, "leave out the data sets of fold `K`, 1 to 5 (docs/data.md), so that they can be scored as new ones")
 	f.BoolVar(&permissive, "permissive-only", false, "leave out data whose licence is share-alike, unstated or unknown")
 	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
