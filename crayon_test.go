@@ -292,6 +292,15 @@ func TestPolishIsStoredBeside(t *testing.T) {
 	}
 	require.Equal(t, ask(better), ask(loaded))
 	require.NotEqual(t, ask(custom), ask(loaded))
+	alone, err := c.Export(t.Context(), custom, c.Pool(), crayon.FormatGGUF, t.TempDir())
+	require.NoError(t, err)
+	if loaded, err = c.Load("mine"); err != nil { // not bound to any model
+		t.Fatal(err)
+	}
+	whole, err := c.Export(t.Context(), loaded, c.Pool(), crayon.FormatGGUF, t.TempDir())
+	require.NoError(t, err)
+	require.Greater(t, whole.Rank, alone.Rank)
+	require.Less(t, whole.Residual, 1e-5)
 	versions, err := c.Versions("mine")
 	require.NoError(t, err)
 	require.Equal(t, 1, versions)

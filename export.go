@@ -32,7 +32,8 @@ type Exported struct {
 
 // Export writes a customisation as one ordinary adapter of the base model, all
 // weights and scales folded in, reads it back, and says how far that is from
-// the exact blend. No model is needed, only the pool the customisation is from.
+// the exact blend, a private adapter included. How a plan weighs scores is no part
+// of an adapter. No model is needed, only the pool the customisation is from.
 func (l *Library) Export(ctx context.Context, custom *Customisation, p *Pool, format, dir string) (*Exported, error) {
 	fail := func(err error, hint string) error {
 		return &fault.Error{Op: "export", Path: custom.Name, Err: err, Hint: hint, Exit: fault.ExitUsage}
@@ -53,6 +54,16 @@ func (l *Library) Export(ctx context.Context, custom *Customisation, p *Pool, fo
 		return nil, fail(errors.New("all its weights are zero"), "crayon customize "+custom.Name+" -f EXAMPLES")
 	}
 	exact := stack.Merge(weights, custom.Name)
+	if err := custom.Fetch(p.Base.Shape); err != nil {
+		return nil, err
+	}
+	if custom.Plan != nil && custom.Plan.Private != nil {
+		both, err := adapter.NewStack([]*adapter.Adapter{exact, custom.Plan.Private})
+		if err != nil {
+			return nil, err
+		}
+		exact = both.Merge([]float32{1, 1}, custom.Name)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -60,7 +71,7 @@ func (l *Library) Export(ctx context.Context, custom *Customisation, p *Pool, fo
 		return nil, &fault.Error{Op: "export", Path: dir, Err: err, Hint: "name a folder you may write to with --dir"}
 	}
 	shape := p.Base.Shape
-	out := &Exported{Name: custom.Name, Format: format, Rank: stack.Rank, Adapters: stack.Adapters, Base: p.Base.Name}
+	out := &Exported{Name: custom.Name, Format: format, Rank: exact.Rank(), Adapters: stack.Adapters, Base: p.Base.Name}
 	var back *adapter.Adapter
 	if format == FormatPEFT {
 		if err := adapter.WritePEFT(dir, exact, shape, baseRepository(p.Base.Name)); err != nil {

@@ -209,7 +209,7 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 	if b.device == d {
 		return b.row, nil
 	}
-	if err := c.fetch(d); err != nil {
+	if err := c.Fetch(d.Model.Config); err != nil {
 		return nil, err
 	}
 	if err := noAdapter(d, "load customisation"); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"crayon/internal/adapter"
+	"crayon/internal/arch"
 	"crayon/internal/device"
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
@@ -96,8 +97,9 @@ func (c *Customisation) boundTask() strategy.Task {
 // Beside says where files of private adapters lie, by their digest.
 func (c *Customisation) Beside(file func(digest string) string) { c.private = file }
 
-// fetch reads the private adapter that the plan names, if it is not there yet.
-func (c *Customisation) fetch(d *device.Device) error {
+// Fetch reads the private adapter that the plan names for a model of a shape,
+// if there is one and it is not there yet. Bind does so too.
+func (c *Customisation) Fetch(shape arch.Config) error {
 	if c.Plan == nil || c.Plan.File == "" || c.Plan.Private != nil {
 		return nil
 	}
@@ -117,7 +119,7 @@ func (c *Customisation) fetch(d *device.Device) error {
 	case digest != c.Plan.File:
 		return fail(fmt.Errorf("%s is damaged: its sha256 is %.12s", path, digest))
 	}
-	a, err := adapter.ReadGGUF(path, d.Model.Config)
+	a, err := adapter.ReadGGUF(path, shape)
 	if err != nil {
 		return fail(err)
 	}
