@@ -3,6 +3,7 @@ package cli
 import (
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -159,6 +160,7 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 		if o.Prior, err = strategy.ParsePrior(text); err != nil {
 			return err
 		}
+		o.Digests["prior"] = fmt.Sprintf("%x", sha256.Sum256(text))
 	}
 	if o.elsewhere {
 		if o.Elsewhere, err = bench.Chat(); err != nil {
