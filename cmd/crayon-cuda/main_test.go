@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -131,6 +133,47 @@ func TestProcessesTrainWhatOneTrains(t *testing.T) {
 	// Over processes or threads, the same sums are taken.
 	two, both := s.pool(t, "two.crayon"), s.pool(t, "ranks.crayon")
 	require.Equal(t, two.Stack, both.Stack)
+}
+
+// The benchmark scores on the GPU what it scores on the processor.
+func TestBenchmarkScoresTheSame(t *testing.T) {
+	s := newStage(t)
+	_, tinyPool := tiny.Tiny(t)
+	data := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(data, "animals"), 0o700))
+	for _, split := range []string{"train", "test"} {
+		f, err := os.Create(filepath.Join(data, "animals", split+".jsonl.gz"))
+		require.NoError(t, err)
+		z := gzip.NewWriter(f)
+		for i := range 90 {
+			require.NoError(t, json.NewEncoder(z).Encode(map[string]any{
+				"dataset": "animals", "id": fmt.Sprint(split, i), "question": fmt.Sprintf("%s %d lives where", split, i), "choices": []string{"ant", "bee", "cat"}, "answer": i % 3,
+			}))
+		}
+		require.NoError(t, errors.Join(z.Close(), f.Close()))
+	}
+	accuracies := func(given ...string) (string, map[string]any) {
+		args := append([]string{"bench", "customize", "--data", data, "--pool", tinyPool, "--model", s.model, "--home", s.out, "--json",
+			"--rows", "6", "--shots", "4", "--seeds", "1", "--resamples", "100", "--strategies", "base,uniform,blend"}, given...)
+		c := exec.CommandContext(t.Context(), os.Args[0], args...)
+		c.Env = append(os.Environ(), asProgram+"=1")
+		var said bytes.Buffer
+		c.Stderr = &said
+		out, err := c.Output()
+		require.NoError(t, err, "%s", &said)
+		var report struct {
+			Environment struct{ Device string }
+			Macro       map[string]any
+		}
+		require.NoError(t, json.Unmarshal(out, &report))
+		require.Contains(t, report.Macro, "blend")
+		return report.Environment.Device, report.Macro
+	}
+	device, want := accuracies()
+	require.Empty(t, device)
+	device, got := accuracies("--device", "cuda")
+	require.Equal(t, "soft CUDA", device)
+	require.Equal(t, want, got)
 }
 
 func TestProcessThatIsKilledEndsAll(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"crayon"
+	"crayon/internal/accel"
 	"crayon/internal/adapter"
 	"crayon/internal/bench"
 	"crayon/internal/benchengine"
@@ -76,6 +77,9 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 			}
 			if err := a.hand(o.device); err != nil {
 				return err
+			}
+			if _, ok := a.accelerator.(accel.Grouped); ok && o.device > 0 {
+				return usage(errors.New("the benchmark is for one process"), "unset WORLD_SIZE, and --device cuda:N for several GPUs")
 			}
 			return a.bench(cmd.Context(), o)
 		},
@@ -173,21 +177,21 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	}
 	defer d.Close()
 	a.warn(d.Warning)
-	on, err := a.engine(ctx, o.device, model, nil)
+	scorer := benchengine.New(d)
+	engine, err := a.engine(ctx, o.device, model, nil)
 	if err != nil {
 		return err
 	}
-	scorer := benchengine.New(d).Learning()
-	if on != nil {
-		defer on.Close()
-		scorer = benchengine.With(d, on.LogProbs, on.Features).Learning()
+	if engine != nil {
+		defer engine.Close()
+		scorer, o.Device = benchengine.With(d, engine.LogProbs, engine.Features), engine.Name()
 	}
 	show, done := a.progress()
 	o.Progress = func(p bench.Progress) { show(fmt.Sprintf("%s, %s", p.User, p.Strategy), p.Done, p.Total) }
 	var report *bench.Report
 	var sheets []bench.Sheet
 	run := func() error {
-		report, sheets, err = bench.Run(ctx, data, scorer, o.Options)
+		report, sheets, err = bench.Run(ctx, data, scorer.Learning(), o.Options)
 		done()
 		return err
 	}

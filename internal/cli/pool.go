@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,7 +100,11 @@ training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.
 			if err != nil {
 				return err
 			}
-			same := map[string]string{"recipe": fmt.Sprintf("%+v", r), "command": strings.Join(path(cmd), " "), "output": args[0] + single}
+			text, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			same := map[string]string{"recipe": fmt.Sprintf("%x", sha256.Sum256(text)), "command": strings.Join(path(cmd), " "), "output": args[0] + single}
 			engine, err := a.engine(cmd.Context(), device, model, same)
 			if err != nil {
 				return err
