@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,7 +19,8 @@ func (r *runner) dump(ctx context.Context, b *bout) error {
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(r.opt.Dump)
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
 	for i, t := range tables {
 		row := &b.user.scored[i]
 		o := strategy.Observed{User: fmt.Sprintf("%s, k = %d, draw %d", b.user.Name, b.k, b.draw), Dataset: b.user.Dataset, Family: b.user.Family,
@@ -31,6 +33,7 @@ func (r *runner) dump(ctx context.Context, b *bout) error {
 			return err
 		}
 	}
+	r.part.Dump = append(r.part.Dump, lines.Bytes()...)
 	return nil
 }
 

@@ -77,7 +77,7 @@ type elsewhere struct {
 	directions [][]float32 // by turn
 	baseline   []string    // greedy answers of the base model
 	samples    []ChatSample
-	users      []string // sampled
+	users      int // sampled
 }
 
 // turns are the asks of all assistant's turns under a plan, and of each dialog's
@@ -137,11 +137,8 @@ func (r *runner) listen(ctx context.Context, name string, res result, b *bout, s
 func (r *runner) sample(ctx context.Context, name, user string, asks []strategy.Ask, first []int) error {
 	e := &r.elsewhere
 	speaker, ok := r.engine.(Speaker)
-	if !ok || name != "blend" && name != "chosen" || len(e.users) >= sampledUsers && !slices.Contains(e.users, user) {
+	if !ok || name != "blend" && name != "chosen" || e.users >= sampledUsers {
 		return nil
-	}
-	if !slices.Contains(e.users, user) {
-		e.users = append(e.users, user)
 	}
 	some := make([]strategy.Ask, 0, sampledDialogs)
 	for _, i := range first[:min(sampledDialogs, len(first))] {
@@ -162,7 +159,7 @@ func (r *runner) sample(ctx context.Context, name, user string, asks []strategy.
 		return err
 	}
 	for i, text := range texts {
-		e.samples = append(e.samples, ChatSample{User: user, Strategy: name, Asked: some[i].Text, Base: e.baseline[i], Customised: text})
+		r.part.Chats = append(r.part.Chats, ChatSample{User: user, Strategy: name, Asked: some[i].Text, Base: e.baseline[i], Customised: text})
 	}
 	return nil
 }

@@ -105,9 +105,7 @@ func (r *Report) take(from *Report) {
 			all = &Timing{}
 			r.Timing[name] = all
 		}
-		all.Fits, all.FitSeconds, all.FitTokens = all.Fits+t.Fits, all.FitSeconds+t.FitSeconds, all.FitTokens+t.FitTokens
-		all.SlowestFit = max(all.SlowestFit, t.SlowestFit)
-		all.Queries, all.QuerySeconds, all.QueryTokens = all.Queries+t.Queries, all.QuerySeconds+t.QuerySeconds, all.QueryTokens+t.QueryTokens
+		all.add(t)
 		all.settle()
 	}
 }

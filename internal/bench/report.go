@@ -67,6 +67,12 @@ type Timing struct {
 	Customise    float64 `json:"customise_seconds"`
 }
 
+func (t *Timing) add(o *Timing) {
+	t.Fits, t.FitSeconds, t.FitTokens = t.Fits+o.Fits, t.FitSeconds+o.FitSeconds, t.FitTokens+o.FitTokens
+	t.SlowestFit = max(t.SlowestFit, o.SlowestFit)
+	t.Queries, t.QuerySeconds, t.QueryTokens = t.Queries+o.Queries, t.QuerySeconds+o.QuerySeconds, t.QueryTokens+o.QueryTokens
+}
+
 func (t *Timing) settle() {
 	q, f := float64(max(1, t.Queries)), float64(max(1, t.Fits))
 	t.Milliseconds, t.Tokens, t.Customise = round(1000*t.QuerySeconds/q, 3), round(t.QueryTokens/q, 1), round(t.FitSeconds/f, 4)
@@ -92,21 +98,26 @@ type Environment struct {
 
 func (r *runner) report(sheets []Sheet, notes []string) *Report {
 	rep := &Report{
-		Figures: *Summarise(sheets, r.opt.Seed, r.opt.Resamples),
-		Settings: Settings{Seed: r.opt.Seed, Shots: r.opt.Shots, Draws: r.opt.Draws, Rows: r.opt.Rows, Users: r.opt.Users,
-			Datasets: append([]string{}, r.opt.Datasets...), Groups: r.opt.Groups, Budget: r.opt.Budget.Seconds(), Resamples: r.opt.Resamples},
-		Swaps: r.swaps, Timing: r.timing, Digests: map[string]string{"data": r.dataDigest()},
+		Figures:  *Summarise(sheets, r.opt.Seed, r.opt.Resamples),
+		Settings: r.settings(),
+		Swaps:    r.swaps, Timing: r.timing, Digests: map[string]string{"data": r.dataDigest()},
 		Samples: r.samples, Chats: r.elsewhere.samples,
 		Environment: environment(r.opt.Device), Notes: append([]string{}, notes...),
-	}
-	for _, m := range r.run {
-		rep.Settings.Strategies = append(rep.Settings.Strategies, m.name)
 	}
 	for _, t := range rep.Timing {
 		t.settle()
 	}
 	maps.Copy(rep.Digests, r.opt.Digests)
 	return rep
+}
+
+func (r *runner) settings() Settings {
+	s := Settings{Seed: r.opt.Seed, Shots: r.opt.Shots, Draws: r.opt.Draws, Rows: r.opt.Rows, Users: r.opt.Users,
+		Datasets: append([]string{}, r.opt.Datasets...), Groups: r.opt.Groups, Budget: r.opt.Budget.Seconds(), Resamples: r.opt.Resamples}
+	for _, m := range r.run {
+		s.Strategies = append(s.Strategies, m.name)
+	}
+	return s
 }
 
 func environment(device string) Environment {

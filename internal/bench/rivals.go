@@ -103,7 +103,7 @@ func rival(name string) func(context.Context, *runner, *bout) (result, error) {
 // swapped scores with the blend that a user of another family was given.
 func swapped(ctx context.Context, r *runner, b *bout) (result, error) {
 	other := r.people.stranger(b.user, r.opt.Seed)
-	r.swaps[b.user.Name] = other.Name
+	r.part.Swap = other.Name
 	of, err := r.taskOf(ctx, other, b.k, b.draw)
 	if err != nil {
 		return result{}, err

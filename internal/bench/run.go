@@ -42,6 +42,7 @@ type Options struct {
 	Generate   bool      // also score the greedy answer, as far as the engine speaks
 	Elsewhere  []Dialog  // chat to measure the customised model on; nil: none
 	Dump       io.Writer // gets the scored rows' features and scores, a strategy.Observed a line; nil: nothing
+	Resume     string    // a folder that keeps finished users, so that a run that was stopped goes on; "": none
 	Progress   func(Progress)
 }
 
@@ -119,11 +120,28 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []She
 	r.progress.Total = len(people.Users) * len(run) * len(opt.Shots) * opt.Draws
 	var sheets []Sheet
 	for _, u := range people.Users {
-		some, err := r.user(ctx, u)
+		key, err := r.key(u)
 		if err != nil {
 			return nil, nil, err
 		}
-		sheets = append(sheets, some...)
+		p, err := r.kept(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if p == nil {
+			done := r.progress.Done
+			if p, err = r.user(ctx, u); err != nil {
+				return nil, nil, err
+			}
+			p.Key, r.progress.Done = key, done
+			if err := r.store(p); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := r.take(u, p); err != nil {
+			return nil, nil, err
+		}
+		sheets = append(sheets, p.Sheets...)
 	}
 	if opt.Generate {
 		free, err := r.freeTexts(ctx, d)
@@ -151,17 +169,18 @@ type runner struct {
 	blind      int // bouts in which majority guesses
 	elsewhere  elsewhere
 	samples    []Sample
+	part       *part // of the user in work
 }
 
 // user scores one user with every strategy, at every k and draw.
-func (r *runner) user(ctx context.Context, u *User) ([]Sheet, error) {
+func (r *runner) user(ctx context.Context, u *User) (*part, error) {
 	r.memo.forget()
 	clear(r.directions)
+	r.part = &part{Timing: map[string]*Timing{}}
 	rows, err := r.rows(ctx, u.scored, false)
 	if err != nil {
 		return nil, err
 	}
-	var sheets []Sheet
 	for _, k := range r.opt.Shots {
 		for draw := range r.opt.Draws {
 			t, err := r.taskOf(ctx, u, k, draw)
@@ -184,12 +203,12 @@ func (r *runner) user(ctx context.Context, u *User) ([]Sheet, error) {
 				}
 			}
 			if k == headline(r.opt.Shots) && draw == 0 {
-				r.samples = append(r.samples, samplesOf(u, &sheet)...)
+				r.part.Samples = samplesOf(u, &sheet)
 			}
-			sheets = append(sheets, sheet)
+			r.part.Sheets = append(r.part.Sheets, sheet)
 		}
 	}
-	return sheets, nil
+	return r.part, nil
 }
 
 // sheet is a user's sheet before anything is scored.
@@ -258,7 +277,7 @@ func (r *runner) method(ctx context.Context, m method, b *bout, sheet *Sheet) er
 	sheet.Picks[m.name] = res.picks
 	b.observe(m.name, res.scores)
 	if m.name == majority && !slices.ContainsFunc(res.picks, func(p int) bool { return p != guess }) {
-		r.blind++
+		r.part.Blind++
 	}
 	if res.chosen != "" {
 		if sheet.Chosen == nil {
@@ -329,10 +348,10 @@ func bestOf(scores [][]float64, rows []strategy.Row) ([]int, error) {
 
 // took adds a bout's cost to a strategy's; fit is the part for customising.
 func (r *runner) took(name string, whole cost, rows int, fit *cost) {
-	t := r.timing[name]
+	t := r.part.Timing[name]
 	if t == nil {
 		t = &Timing{}
-		r.timing[name] = t
+		r.part.Timing[name] = t
 	}
 	if fit != nil {
 		t.Fits++

@@ -105,6 +105,7 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 	f.BoolVar(&o.Scores, "scores", false, "keep every choice's score in --raw")
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.StringVar(&o.dump, "dump", "", "write the rows' features and scores to `FILE` (JSON lines, gzip), to learn a prior from")
+	f.StringVar(&o.Resume, "resume", "", "keep finished users in the `FOLDER`; the same command goes on with the others")
 	o.flags(cmd)
 	deviceFlag(f, &o.device)
 	return cmd
