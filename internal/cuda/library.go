@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"unsafe"
@@ -31,10 +32,13 @@ type library struct {
 // its own folder, which the loader may not know: they are opened before it.
 func open(names, besides []string) (library, error) {
 	var tried []error
+	// What failed is kept by thread: a goroutine that moved would not hear it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	attempt := func(path string) (library, bool) {
 		h, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 		if err != nil {
-			tried = append(tried, err)
+			tried = append(tried, fmt.Errorf("%s: %w", filepath.Base(path), err))
 			return library{}, false
 		}
 		return library{path, h}, true
