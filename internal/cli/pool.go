@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -127,7 +128,7 @@ training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.
 				workers = runtime.GOMAXPROCS(0)
 			}
 			opt := pooltrain.Options{
-				Model: model, ModelName: a.set.Model, Data: rows, Recipe: r, Out: args[0], Workers: workers,
+				Model: model, ModelName: nameOf(a.set.Model), Data: rows, Recipe: r, Out: args[0], Workers: workers,
 				Progress:    func(s pooltrain.Stage) { show(stageText(s), s.Done, max(s.Total, 1)) },
 				Accelerator: engine, Rivals: rivals,
 			}
@@ -163,6 +164,12 @@ training goes on, a log and the loss curve. --device cuda trains on NVIDIA GPUs.
 	f.IntVar(&workers, "workers", 0, "trees of examples at once; 0: as many as --threads")
 	deviceFlag(f, &device)
 	return cmd
+}
+
+// nameOf is the alias of a model, or of a path the file's name alone: paths of a
+// machine are nobody's business who gets the pool.
+func nameOf(model string) string {
+	return strings.TrimSuffix(filepath.Base(model), ".gguf")
 }
 
 // writeRival stores the benchmark's rival as a GGUF adapter.
