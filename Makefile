@@ -10,6 +10,7 @@ GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Ve
 DATA     ?= $(CRAYON_DATA)
 DEVICE   ?= cpu
 RECIPE   ?= recipes/default.yaml
+FOLDS    ?= recipes/folds.yaml
 FOLD_DIR ?= bin/fold-pools
 FOLD_NUMBERS := 1 2 3 4 5
 FOLD_FILES   := $(FOLD_NUMBERS:%=$(FOLD_DIR)/fold-%.crayon)
@@ -105,7 +106,7 @@ bench: build ## measure customisation on the data in DATA, into bench/results
 .PHONY: fold-pools
 fold-pools: $(FOLD_FILES) ## train the five pools that each leave families out, on DEVICE=cpu or cuda, into FOLD_DIR
 	mkdir -p bench/results
-	@{ printf '{\n  "recipe": "%s",\n  "pools": {' '$(RECIPE)'; sep=; \
+	@{ printf '{\n  "recipe": "%s",\n  "pools": {' '$(FOLDS)'; sep=; \
 	for k in $(FOLD_NUMBERS); do \
 		printf '%s\n    "fold-%s": "%s"' "$$sep" $$k $$(sha256sum < $(FOLD_DIR)/fold-$$k.crayon | cut -d' ' -f1) && sep=,; \
 	done; printf '\n  }\n}\n'; } > bench/results/fold-pools.json
@@ -114,7 +115,7 @@ fold-pools: $(FOLD_FILES) ## train the five pools that each leave families out, 
 $(FOLD_DIR)/fold-%.crayon: | build
 	@test -n "$(DATA)" || { echo "make fold-pools DATA=folder of question-answer data"; exit 2; }
 	mkdir -p $(FOLD_DIR)
-	$(BIN) pool train $@ --data "$(DATA)" --recipe $(RECIPE) --fold $* $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
+	$(BIN) pool train $@ --data "$(DATA)" --recipe $(FOLDS) --fold $* --rivals $(FOLD_DIR)/fold-$*.rivals $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
 
 .PHONY: ablations
 ablations: build ## train and score the variants of RECIPE in bench/ablate, and make one table of them (ARGS="-train ... -bench ...")
