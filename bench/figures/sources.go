@@ -21,6 +21,7 @@ import (
 var sources = map[string]func(root, arg string) (string, error){
 	"bench":    benchTable,
 	"full":     benchFull,
+	"brief":    benchBrief,
 	"demo":     demoTable,
 	"pool":     poolCard,
 	"members":  poolMembers,
@@ -116,6 +117,47 @@ func benchTable(root, name string) (string, error) {
 	}
 	day, _, _ := strings.Cut(r.Environment.Date, "T")
 	fmt.Fprintf(t, "\n%d examples a user; %s; %s; `bench/results/%s.json`, %s.\n", r.Headline, machine(r), day, name, poolsOf(r))
+	return t.String(), nil
+}
+
+// benchBrief is the README's table: the strategies a user would weigh, on tasks
+// left out of the pools' training (report NAME-left-out) and on tasks seen there
+// (report NAME).
+func benchBrief(root, arg string) (string, error) {
+	names := []string{arg + "-left-out", arg}
+	left, here, err := readReport(root, names[0])
+	if err != nil || !here {
+		return missing(names[0], benchCommand), err
+	}
+	seen, here, err := readReport(root, names[1])
+	if err != nil || !here {
+		return missing(names[1], benchCommand), err
+	}
+	sections := []*bench.Section{left.Groups[bench.LeftOut], left.Groups[bench.Reported], seen.Groups[bench.Seen]}
+	if slices.Contains(sections, nil) {
+		return "", fmt.Errorf("%s lacks a group that the table needs", arg)
+	}
+	t := &table{}
+	t.head("accuracy [95 %]", fmt.Sprintf("tasks of families never trained on (%d users)", sections[0].Users),
+		fmt.Sprintf("of these, folds that nothing was tuned on (%d)", sections[1].Users), fmt.Sprintf("tasks seen in training (%d)", sections[2].Users))
+	for _, s := range []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen"} {
+		row := []string{s}
+		for _, c := range sections {
+			f := c.Macro[s]
+			row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
+		}
+		t.row(row...)
+	}
+	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "blend-swapped"} {
+		row := []string{strings.Replace(pair, "-", " minus ", 1)}
+		for _, c := range sections {
+			d := c.Differences[pair]
+			row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+		}
+		t.row(row...)
+	}
+	day, _, _ := strings.Cut(left.Environment.Date, "T")
+	fmt.Fprintf(t, "\n%d examples a user; scored on %s; %s; `bench/results/%s.json` and `%s.json`.\n", left.Headline, machine(left), day, names[0], names[1])
 	return t.String(), nil
 }
 
