@@ -30,6 +30,7 @@ type User struct {
 	Name          string                `json:"name"`
 	Customisation *crayon.Customisation `json:"-"`
 	Shares        []crayon.Share        `json:"shares"`
+	Strategy      string                `json:"strategy"`
 	Examples      int                   `json:"examples"`
 	Labels        []string              `json:"labels,omitempty"`
 	Residual      float64               `json:"residual"`
@@ -83,6 +84,9 @@ type Watcher interface {
 	Routed(*Routing)
 }
 
+// labelStrategy is fitted where the examples have a label set.
+const labelStrategy = "stack"
+
 // Files of the examples folder that are no user's.
 const (
 	unseenDir  = "unseen"
@@ -135,8 +139,15 @@ func customise(ctx context.Context, c *crayon.Crayon, dir string, w Watcher) ([]
 		if err != nil {
 			return nil, err
 		}
+		if len(custom.Labels) > 0 {
+			// What the search comes to for label tasks, without the search.
+			if custom, err = c.Improve(ctx, custom, crayon.CustomizeOptions{Strategy: labelStrategy},
+				func(done, total int) { w.Working(name+": strategy", done, total) }); err != nil {
+				return nil, err
+			}
+		}
 		users = append(users, &User{
-			Name: name, Customisation: custom, Shares: crayon.Shares(c.Pool(), custom), Examples: len(custom.Examples),
+			Name: name, Customisation: custom, Strategy: custom.Strategy, Shares: crayon.Shares(c.Pool(), custom), Examples: len(custom.Examples),
 			Labels: custom.Labels, Residual: custom.Residual, Customise: custom.Took,
 		})
 	}
