@@ -54,12 +54,12 @@ func TestUsers(t *testing.T) {
 
 func TestProvenance(t *testing.T) {
 	p := ProvenanceOf([]qa.Count{{Dataset: "boolq", Subjects: []string{""}}, {Dataset: "mmlu", Subjects: []string{"law"}}})
-	require.Equal(t, Seen, p.group("boolq", []string{""}))
-	require.Equal(t, Seen, p.group("mmlu", []string{"art", "law"}), "one part seen is seen")
-	require.Equal(t, NewSubject, p.group("mmlu", []string{"art"}))
-	require.Equal(t, Related, p.group("pubmedqa", []string{""}), "its family was trained on")
-	require.Equal(t, NewDataset, p.group("figqa", []string{""}))
-	require.Equal(t, NewDataset, Provenance(nil).group("boolq", []string{""}))
+	require.Equal(t, Seen, p.group("boolq", []string{""}, catalogued))
+	require.Equal(t, Seen, p.group("mmlu", []string{"art", "law"}, catalogued), "one part seen is seen")
+	require.Equal(t, NewSubject, p.group("mmlu", []string{"art"}, catalogued))
+	require.Equal(t, Related, p.group("pubmedqa", []string{""}, catalogued), "its family was trained on")
+	require.Equal(t, NewDataset, p.group("figqa", []string{""}, catalogued))
+	require.Equal(t, NewDataset, Provenance(nil).group("boolq", []string{""}, catalogued))
 }
 
 // At every k no example is scored, by position or by content, and the scored
@@ -457,4 +457,19 @@ func TestDataFolder(t *testing.T) {
 	for _, n := range p.Notes {
 		t.Log(n)
 	}
+}
+
+func catalogued(dataset string) string { return qa.About(dataset).Family }
+
+// A set that declares the family of one that was trained on is related, not new.
+func TestDeclaredFamilyIsRelated(t *testing.T) {
+	p := ProvenanceOf([]qa.Count{{Dataset: "arc_easy", Subjects: []string{""}}})
+	declared := func(dataset string) string {
+		if dataset == "mine" {
+			return "science"
+		}
+		return catalogued(dataset)
+	}
+	require.Equal(t, NewDataset, p.group("mine", []string{""}, catalogued))
+	require.Equal(t, Related, p.group("mine", []string{""}, declared))
 }

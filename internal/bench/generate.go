@@ -91,6 +91,7 @@ func (u *User) short() bool {
 // final number of the greedy answer. They are users of their own here alone.
 func (r *runner) freeTexts(ctx context.Context, d *qa.Data) ([]Sheet, error) {
 	var sheets []Sheet
+	family := familyOf(d)
 	for _, name := range d.Datasets() {
 		if len(r.opt.Datasets) > 0 && !slices.Contains(r.opt.Datasets, name) {
 			continue
@@ -108,9 +109,9 @@ func (r *runner) freeTexts(ctx context.Context, d *qa.Data) ([]Sheet, error) {
 		if rows = distinct(rows); len(rows) < MinRows {
 			continue
 		}
-		u := newUser(name, name, "", rows, r.opt.Rows)
+		u := newUser(name, name, "", family(name), rows, r.opt.Rows)
 		u.Labels = nil
-		u.Group, u.Fold = r.opt.Provenance.group(u.Dataset, u.parts), qa.FoldOf(u.Dataset)
+		u.Group, u.Fold = r.opt.Provenance.group(u.Dataset, u.parts, family), qa.FoldOf(u.Dataset)
 		if len(r.opt.Groups) > 0 && !slices.Contains(r.opt.Groups, string(u.Group)) {
 			continue
 		}

@@ -83,7 +83,9 @@ func ProvenanceOf(counts []qa.Count) Provenance {
 	return p
 }
 
-func (p Provenance) group(dataset string, subjects []string) Group {
+// group tells a task's group; family is of a data set by its name, as the data
+// declare it.
+func (p Provenance) group(dataset string, subjects []string, family func(string) string) Group {
 	if trained, ok := p[dataset]; ok {
 		for _, s := range subjects {
 			if slices.Contains(trained, s) {
@@ -92,9 +94,9 @@ func (p Provenance) group(dataset string, subjects []string) Group {
 		}
 		return NewSubject
 	}
-	family := qa.About(dataset).Family
+	own := family(dataset)
 	for other := range p {
-		if qa.About(other).Family == family {
+		if family(other) == own {
 			return Related
 		}
 	}
@@ -132,6 +134,7 @@ func Users(ctx context.Context, d *qa.Data, sel Selection, prov Provenance) (*Po
 		return nil, &fault.Error{Op: "select users", Err: errors.New("rows and users must not be negative"), Exit: fault.ExitUsage}
 	}
 	p := &Population{}
+	family := familyOf(d)
 	for _, name := range d.Datasets() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -144,17 +147,23 @@ func Users(ctx context.Context, d *qa.Data, sel Selection, prov Provenance) (*Po
 		if err != nil {
 			return nil, err
 		}
-		p.add(name, rows, sel)
+		p.add(name, family(name), rows, sel)
 	}
 	for _, u := range p.all {
-		u.Group = prov.group(u.Dataset, u.parts)
+		u.Group = prov.group(u.Dataset, u.parts, family)
 		u.Fold = qa.FoldOf(u.Dataset)
 	}
 	return p, p.choose(sel)
 }
 
+// familyOf tells a data set's family: what its source declares, else what the
+// catalogue knows.
+func familyOf(d *qa.Data) func(dataset string) string {
+	return func(dataset string) string { return d.About(dataset).Family }
+}
+
 // add makes the users of one data set.
-func (p *Population) add(dataset string, rows []qa.Row, sel Selection) {
+func (p *Population) add(dataset, family string, rows []qa.Row, sel Selection) {
 	n := len(rows)
 	rows = slices.DeleteFunc(rows, func(r qa.Row) bool { return len(r.Choices) == 0 })
 	if len(rows) == 0 {
@@ -193,14 +202,14 @@ func (p *Population) add(dataset string, rows []qa.Row, sel Selection) {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s left out: %d different rows, fewer than %d", name, len(rs), MinRows))
 			continue
 		}
-		p.all = append(p.all, newUser(name, dataset, subject, rs, sel.Rows))
+		p.all = append(p.all, newUser(name, dataset, subject, family, rs, sel.Rows))
 	}
 	slices.SortFunc(p.all, func(a, b *User) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(p.Notes)
 }
 
-func newUser(name, dataset, subject string, rows []qa.Row, scored int) *User {
-	u := &User{Name: name, Dataset: dataset, Subject: subject, Family: qa.About(dataset).Family,
+func newUser(name, dataset, subject, family string, rows []qa.Row, scored int) *User {
+	u := &User{Name: name, Dataset: dataset, Subject: subject, Family: family,
 		Labels: qa.LabelSet(rows), Constant: true}
 	for i := range rows {
 		u.Constant = u.Constant && rows[i].Question == rows[0].Question
