@@ -74,7 +74,7 @@ func TestExamplesAreNeverScored(t *testing.T) {
 		}
 		sel := Selection{Seed: rapid.Uint64().Draw(t, "seed"), Rows: rapid.IntRange(1, 300).Draw(t, "scored")}
 		p := &Population{}
-		p.add("d", slices.Clone(rows), sel)
+		p.add("d", "d", slices.Clone(rows), sel)
 		if len(p.all) == 0 {
 			if min(n, questions) >= MinRows {
 				t.Fatal("no user of enough rows")
@@ -101,7 +101,7 @@ func TestExamplesAreNeverScored(t *testing.T) {
 			t.Fatalf("%d examples, %d scored", len(u.reserve), len(u.Scored()))
 		}
 		again := &Population{}
-		again.add("d", slices.Clone(rows), Selection{Seed: sel.Seed, Rows: 1})
+		again.add("d", "d", slices.Clone(rows), Selection{Seed: sel.Seed, Rows: 1})
 		if again.all[0].scored[0].ID != u.scored[0].ID {
 			t.Fatal("the first scored row depends on how many are scored")
 		}
