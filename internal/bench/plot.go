@@ -20,12 +20,14 @@ const (
 	plotHeight = 4.5 * vg.Inch
 )
 
-// Crayon colours: all users, left out, seen.
+// Crayon colours, one a group in the order drawn.
 var crayons = []color.Color{
 	color.RGBA{R: 0x8c, G: 0x92, B: 0xac, A: 0xff},
 	color.RGBA{R: 0xf2, G: 0x8e, B: 0x2b, A: 0xff},
 	color.RGBA{R: 0x2a, G: 0x9d, B: 0x8f, A: 0xff},
 	color.RGBA{R: 0xc4, G: 0x45, B: 0x69, A: 0xff},
+	color.RGBA{R: 0x5b, G: 0x6e, B: 0xe1, A: 0xff},
+	color.RGBA{R: 0x8a, G: 0x5a, B: 0x44, A: 0xff},
 }
 
 // bars are values with intervals: plotter's XYer and YErrorer.
@@ -44,7 +46,7 @@ func (b bars) YError(i int) (float64, float64) {
 
 // WritePlot draws macro accuracies with their intervals, a bar a strategy, for
 // all users and, where there are such, those of new subjects, of new data sets,
-// and seen. format is
+// in a merged report of the folds tuned on and reported, and seen. format is
 // "png" or "svg".
 func (r *Report) WritePlot(w io.Writer, format string) error {
 	fail := func(err error, hint string) error {
@@ -54,6 +56,10 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 		return fail(fmt.Errorf("format %q", format), "use png or svg")
 	}
 	shown := r.columns(all, NewSubject, NewDataset, Seen)
+	if len(r.Inputs) > 1 {
+		shown = r.columns(all, NewSubject, NewDataset, Tuning, Reported, Seen)
+	}
+	shown = slices.DeleteFunc(shown, func(c column) bool { return c.name != shown[0].name && c.Users == r.Users }) // the same users again
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("Accuracy by strategy, k = %d, %d users, 95 %% intervals", r.Headline, r.Users)
 	p.Y.Label.Text = "macro accuracy"
