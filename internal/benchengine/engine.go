@@ -240,13 +240,9 @@ func (e *Engine) ask(a *strategy.Ask, row []float32) (model.Ask, error) {
 // prompt is an ask's prompt, cut from the left where it is too long or leaves
 // no room.
 func (e *Engine) prompt(a *strategy.Ask, room int) ([]int32, error) {
-	prompt, err := e.d.Form.Shots(a.Shots, a.Text)
+	prompt, err := a.Prompt(&e.d.Form)
 	if err != nil {
 		return nil, err
 	}
-	limit := task.MaxPrompt
-	if len(a.Shots) > 0 {
-		limit = strategy.MaxShots
-	}
-	return task.Cut(prompt, min(limit, e.d.Model.Config.Context-room)), nil
+	return task.Cut(prompt, e.d.Model.Config.Context-room), nil
 }

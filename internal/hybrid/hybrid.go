@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -204,20 +203,9 @@ func (w *work) encode() error {
 	if w.custom != nil {
 		shots = w.custom.Shots
 	}
-	for ; ; shots = shots[1:] {
-		msgs := slices.Clone(w.msgs)
-		at := 0
-		if msgs[0].Role == "system" {
-			at = 1
-		}
-		for i, s := range shots {
-			msgs = slices.Insert(msgs, at+2*i, chat.Message{Role: "user", Content: s.Text}, chat.Message{Role: "assistant", Content: s.Answer})
-		}
-		var err error
-		if w.prompt, err = w.h.Device.Form.Chat(msgs); err != nil || len(shots) == 0 || len(w.prompt) <= strategy.MaxShots {
-			return err
-		}
-	}
+	var err error
+	w.prompt, err = strategy.Turns(&w.h.Device.Form, w.msgs, shots)
+	return err
 }
 
 func (w *work) close() { w.custom.Close() }

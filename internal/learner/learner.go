@@ -151,7 +151,7 @@ func (l *Learner) lesson(a strategy.Ask, first int) (*train.Lesson, error) {
 	if a.Members != nil && len(a.Members) != len(l.Pool().Members) {
 		return nil, &fault.Error{Op: "learn", Err: fmt.Errorf("%d weights, the pool has %d members", len(a.Members), len(l.Pool().Members))}
 	}
-	prompt, err := l.device.Form.Shots(a.Shots, a.Text)
+	prompt, err := a.Prompt(&l.device.Form)
 	if err != nil {
 		return nil, err
 	}
@@ -168,11 +168,7 @@ func (l *Learner) lesson(a strategy.Ask, first int) (*train.Lesson, error) {
 			add(text)
 		}
 	}
-	limit := task.MaxPrompt
-	if len(a.Shots) > 0 {
-		limit = strategy.MaxShots
-	}
-	x.Prompt = task.Cut(prompt, min(limit, l.device.Model.Config.Context-longest))
+	x.Prompt = task.Cut(prompt, l.device.Model.Config.Context-longest)
 	return x, nil
 }
 

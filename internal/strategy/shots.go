@@ -31,9 +31,6 @@ var (
 // trainedShots is how many worked examples a pool is trained to read at most.
 const trainedShots = 4
 
-// MaxShots is how many tokens a prompt with worked examples keeps.
-const MaxShots = 1536
-
 func shotsOf(n int) Strategy {
 	name := fmt.Sprintf("shots%d", n)
 	return Strategy{
@@ -50,9 +47,11 @@ func worked(t Task, direction []float32, n int) []task.Shot {
 		return nil
 	}
 	rows := t.labelled()
-	slices.SortStableFunc(rows, func(a, b int) int {
-		return cmp.Or(cmp.Compare(cosine(direction, t.Rows[a].Direction), cosine(direction, t.Rows[b].Direction)), b-a)
-	})
+	like := make([]float32, len(t.Rows))
+	for _, i := range rows {
+		like[i] = cosine(direction, t.Rows[i].Direction)
+	}
+	slices.SortStableFunc(rows, func(a, b int) int { return cmp.Or(cmp.Compare(like[a], like[b]), b-a) })
 	var out []task.Shot
 	for _, i := range rows[max(0, len(rows)-n):] {
 		r := t.Rows[i]

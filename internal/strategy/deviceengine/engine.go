@@ -9,7 +9,6 @@ import (
 	"crayon/internal/device"
 	"crayon/internal/pool"
 	"crayon/internal/strategy"
-	"crayon/internal/task"
 )
 
 // Engine is a strategy.Engine over a device. It is safe for concurrent use, as
@@ -22,8 +21,7 @@ func New(d *device.Device) *Engine { return &Engine{d} }
 // Pool implements strategy.Engine.
 func (e *Engine) Pool() *pool.Pool { return e.d.Pool }
 
-// Score implements strategy.Engine. Prompts keep their last task.MaxPrompt
-// tokens, as in training; those with worked examples strategy.MaxShots.
+// Score implements strategy.Engine. Prompts are those of strategy.Ask.Prompt.
 func (e *Engine) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Score, error) {
 	out := make([][]strategy.Score, len(asks))
 	// Those of one private adapter go together: places beside the pool are few.
@@ -79,13 +77,9 @@ func (e *Engine) under(ctx context.Context, private *adapter.Adapter, asks []str
 
 // Question is an ask as the device is asked it, but for the row of weights.
 func (e *Engine) Question(a strategy.Ask) (device.Question, error) {
-	prompt, err := e.d.Form.Shots(a.Shots, a.Text)
+	prompt, err := a.Prompt(&e.d.Form)
 	if err != nil {
 		return device.Question{}, err
 	}
-	limit := task.MaxPrompt
-	if len(a.Shots) > 0 {
-		limit = strategy.MaxShots
-	}
-	return device.Question{Prompt: task.Cut(prompt, limit), Choices: a.Candidates}, nil
+	return device.Question{Prompt: prompt, Choices: a.Candidates}, nil
 }
