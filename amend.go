@@ -57,6 +57,9 @@ func (c *Crayon) SetWeights(ctx context.Context, name string, weights []Weight) 
 	if err := c.Fits(ctx, is); err != nil {
 		return nil, nil, err
 	}
+	if is.Prompts, err = c.Prompts(is); err != nil {
+		return nil, nil, err
+	}
 	data, err := is.Marshal()
 	if err != nil {
 		return nil, nil, fmt.Errorf("set weights of %s: %w", name, err)

@@ -51,6 +51,9 @@ type (
 	Proof = customize.Proof
 	// Comparison is the blend against one rival, within a Proof.
 	Comparison = customize.Comparison
+	// Prompts is what a question costs in prompt tokens, beside what it would
+	// with examples in the prompt.
+	Prompts = customize.Prompts
 	// Plan is how a customisation answers, as a strategy fitted it.
 	Plan = strategy.Plan
 	// Examples is a user's example file.
@@ -262,6 +265,10 @@ func (c *Crayon) put(ctx context.Context, custom *Customisation) error {
 	if _, err := custom.Bind(ctx, c.device); err != nil {
 		return err
 	}
+	var err error
+	if custom.Prompts, err = c.Prompts(custom); err != nil {
+		return err
+	}
 	data, err := custom.Marshal()
 	if err != nil {
 		return fmt.Errorf("customize %s: %w", custom.Name, err)
@@ -326,6 +333,12 @@ func (c *Crayon) Blend(ctx context.Context, name string, set *Examples, o Custom
 func (c *Crayon) Fits(ctx context.Context, custom *Customisation) error {
 	_, err := custom.Bind(ctx, c.device)
 	return err
+}
+
+// Prompts counts what a question costs under a customisation in prompt tokens.
+// What is stored has it already.
+func (c *Crayon) Prompts(custom *Customisation) (*Prompts, error) {
+	return custom.CountPrompts(c.device.Pool, &c.device.Form)
 }
 
 // Prove scores a customisation on its own examples, left out of all that it is

@@ -57,6 +57,16 @@ func TestFromExamplesToAnswers(t *testing.T) {
 	loaded, err := c.Load("mine")
 	require.NoError(t, err)
 	require.Equal(t, custom.Kept, loaded.Kept)
+	prompts, err := c.Prompts(loaded)
+	require.NoError(t, err)
+	require.Equal(t, prompts, loaded.Prompts, "what is stored has the count")
+	var tokens int
+	for _, e := range loaded.Examples {
+		a, err := c.Session(loaded).Ask(t.Context(), crayon.Question{Text: e.Question}, crayon.Silent)
+		require.NoError(t, err)
+		tokens += a.PromptTokens
+	}
+	require.InDelta(t, float64(tokens)/float64(len(loaded.Examples)), prompts.Tokens, 0.005)
 	shares := crayon.Shares(c.Pool(), loaded)
 	require.True(t, shares[len(shares)-1].Shared)
 	require.GreaterOrEqual(t, shares[0].Weight, shares[1].Weight)

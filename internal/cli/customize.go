@@ -111,6 +111,7 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 	view.Made(w, custom)
 	view.Plan(w, custom)
 	view.Blend(w, a.style(), c.Pool(), custom)
+	view.Prompts(w, custom)
 	if err := a.prove(cmd, c, custom, prove); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ type shown struct {
 	Scope    map[string]float32    `json:"scope"`
 	Residual float64               `json:"residual"`
 	Seconds  float64               `json:"seconds"`
+	Prompts  *crayon.Prompts       `json:"prompts,omitempty"`
 	Proof    *crayon.Proof         `json:"proof,omitempty"`
 	Path     string                `json:"path"`
 	Versions int                   `json:"versions"`
@@ -88,7 +89,7 @@ func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *sho
 		Name: c.Name, Created: c.Created.Format("2006-01-02 15:04:05Z"), Model: c.Model, Pool: c.Pool, Strategy: c.Strategy,
 		Shares: crayon.Shares(p, c), Weights: c.Weights, Labels: c.Labels, Examples: len(c.Examples),
 		Scope:    map[string]float32{"user": c.Scope.User, "pool": c.Scope.Pool},
-		Residual: c.Residual, Seconds: c.Took, Proof: c.Proof, Path: lib.File(c.Name), custom: c,
+		Residual: c.Residual, Seconds: c.Took, Prompts: c.Prompts, Proof: c.Proof, Path: lib.File(c.Name), custom: c,
 	}
 }
 
@@ -100,6 +101,7 @@ func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
 	}
 	view.Plan(w, s.custom)
 	view.Blend(w, a.style(), p, s.custom)
+	view.Prompts(w, s.custom)
 	if from := s.Scope["user"]; from > -1 {
 		fmt.Fprintf(w, "scope      a query stays on the device from %.3f on (mean similarity to the nearest examples)\n", from)
 	} else {

@@ -48,6 +48,7 @@ type Customisation struct {
 	Residual float64   `json:"residual"` // what leaving small adapters out changes, relative (Frobenius)
 	Took     float64   `json:"seconds"`  // to make it, the model being open
 	Proof    *Proof    `json:"proof,omitempty"`
+	Prompts  *Prompts  `json:"prompts,omitempty"` // nil: stored before they were counted
 
 	Plan   *strategy.Plan `json:"plan,omitempty"`  // nil: Kept and Shared alone
 	Method Method         `json:"method,omitzero"` // that made the plan, for the proof to repeat

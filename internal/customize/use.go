@@ -68,7 +68,9 @@ func (q *Query) Close() {
 
 // Chooses says whether labels are chosen by more than the model's own
 // probability of them, which is to be asked by Choose.
-func (q *Query) Chooses() bool { return !q.plan.Plain() && len(q.c.Labels) > 0 }
+func (q *Query) Chooses() bool { return q.c.chooses(q.plan) }
+
+func (c *Customisation) chooses(plan *strategy.Plan) bool { return !plan.Plain() && len(c.Labels) > 0 }
 
 // Choose is the probability of each label.
 func (q *Query) Choose(ctx context.Context) ([]float64, error) {

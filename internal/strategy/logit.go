@@ -179,12 +179,12 @@ func (l *Logit) place(s *sight, own bool) {
 
 // prepare is that of a plan with a logit; the gate is on the evidence of all
 // passes but the base model's: outside the scope the base model answers.
-func (l *Logit) prepare(e Engine, t Task, queries []Row, b *batch, p *Plan) func([][]Score) [][]float64 {
+func (l *Logit) prepare(in *pool.Pool, t Task, queries []Row, b *batch, p *Plan) func([][]Score) [][]float64 {
 	need := l.needs()
 	if p.Gate != nil && !slices.Contains(need, passBase) {
 		need = append([]string{passBase}, need...)
 	}
-	look := l.look(e.Pool(), t, queries, func(int) int { return -1 }, need, b)
+	look := l.look(in, t, queries, func(int) int { return -1 }, need, b)
 	return func(scores [][]Score) [][]float64 {
 		out := make([][]float64, len(queries))
 		for i, s := range look(scores) {

@@ -96,7 +96,7 @@ func (p *Plan) Scores(ctx context.Context, e Engine, t Task, queries []Row) ([][
 		return nil, err
 	}
 	var b batch
-	get := p.prepare(e, t, queries, &b)
+	get := p.prepare(e.Pool(), t, queries, &b)
 	scores, err := e.Score(ctx, b.asks)
 	if err != nil {
 		return nil, err
@@ -104,22 +104,30 @@ func (p *Plan) Scores(ctx context.Context, e Engine, t Task, queries []Row) ([][
 	return get(scores), nil
 }
 
+// Asks are what Scores asks the engine for one query; the plan fits the pool
+// (Check).
+func (p *Plan) Asks(in *pool.Pool, t Task, q Row) []Ask {
+	var b batch
+	p.prepare(in, t, []Row{q}, &b)
+	return b.asks
+}
+
 // prepare adds what has to be asked to b, and returns what makes scores of the
 // answers.
-func (p *Plan) prepare(e Engine, t Task, queries []Row, b *batch) func([][]Score) [][]float64 {
+func (p *Plan) prepare(in *pool.Pool, t Task, queries []Row, b *batch) func([][]Score) [][]float64 {
 	switch {
 	case p.Logit != nil:
-		return p.Logit.prepare(e, t, queries, b, p)
+		return p.Logit.prepare(in, t, queries, b, p)
 	case len(p.Parts) > 0:
 		parts := make([]func([][]Score) [][]float64, len(p.Parts))
 		for i, part := range p.Parts {
-			parts[i] = part.Plan.prepare(e, t, queries, b)
+			parts[i] = part.Plan.prepare(in, t, queries, b)
 		}
 		return func(scores [][]Score) [][]float64 { return p.mixed(parts, scores) }
 	}
 	at := make([]int, len(queries))
 	for i, q := range queries {
-		at[i] = b.add(p.Ask(e.Pool(), t, q))
+		at[i] = b.add(p.Ask(in, t, q))
 	}
 	return func(scores [][]Score) [][]float64 {
 		out := make([][]float64, len(at))

@@ -70,6 +70,46 @@ func Plan(w io.Writer, c *crayon.Customisation) {
 	}
 }
 
+// Prompts writes what a question costs in prompt tokens, and what it would with
+// examples in the prompt.
+func Prompts(w io.Writer, c *crayon.Customisation) {
+	p := c.Prompts
+	if p == nil || p.Tokens == 0 {
+		return
+	}
+	line := fmt.Sprintf("%.0f tokens a question", p.Tokens)
+	own := true // one prompt without examples: the same question, and nothing else
+	if p.Asks != 1 {
+		line, own = fmt.Sprintf("asks %.3g prompts, %s", p.Asks, line), false
+	}
+	if c.Plan != nil && c.Plan.Shots > 0 {
+		line, own = line+", worked examples in it", false
+	}
+	for i, x := range p.InPrompt {
+		number := fmt.Sprint(x.Examples)
+		if x.All && x.Examples > 1 {
+			number = "all " + number
+		}
+		switch {
+		case i > 0:
+			line += ", with " + number
+		case own:
+			line += "; with " + number + examplesOf(x.Examples) + " in it"
+		default:
+			line += "; the base model with " + number + examplesOf(x.Examples)
+		}
+		line += fmt.Sprintf(" %.0f (%.1f times)", x.Tokens, x.Tokens/p.Tokens)
+	}
+	fmt.Fprintf(w, "prompt     %s\n", line)
+}
+
+func examplesOf(n int) string {
+	if n == 1 {
+		return " example"
+	}
+	return " examples"
+}
+
 // Made writes what a customisation was made from and how long it took.
 func Made(w io.Writer, c *crayon.Customisation) {
 	kind := "free answers"
