@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"gonum.org/v1/gonum/stat"
+
 	"crayon/internal/qa"
 )
 
@@ -22,7 +24,8 @@ type Figure struct {
 	Accuracy    float64 `json:"accuracy"` // macro: mean over users in a data set, then over data sets
 	Low         float64 `json:"low"`      // 95 % interval, hierarchical bootstrap
 	High        float64 `json:"high"`
-	AboveChance float64 `json:"above_chance"` // macro of (accuracy - chance) / (1 - chance)
+	StdErr      float64 `json:"stderr,omitempty"` // standard deviation of the bootstrap's resamples; reports of before it have none
+	AboveChance float64 `json:"above_chance"`     // macro of (accuracy - chance) / (1 - chance)
 	Users       int     `json:"users"`
 	Rows        int     `json:"rows"`
 }
@@ -81,6 +84,9 @@ type UserFigures struct {
 	Rows     int                `json:"rows"`
 	Chance   float64            `json:"chance"`
 	Accuracy map[string]float64 `json:"accuracy"` // by strategy, over all draws
+	// StdErr is sqrt(p (1 - p) / (rows - 1)) of the accuracies p, by strategy;
+	// reports of before it have none.
+	StdErr map[string]float64 `json:"stderr,omitempty"`
 }
 
 // Worse says how many users a strategy harms.
@@ -112,6 +118,10 @@ type Figures struct {
 	Said map[Group]map[string]*Figure `json:"said,omitempty"`
 	// Elsewhere is what the strategies do to plain chat.
 	Elsewhere map[string]*Elsewhere `json:"elsewhere,omitempty"`
+	// Contamination counts scored rows that the pool or the user's examples
+	// have too; Clean is the macro figures without them, where there are some.
+	Contamination *Contamination               `json:"contamination,omitempty"`
+	Clean         map[Group]map[string]*Figure `json:"clean,omitempty"`
 }
 
 // all stands for every user where a group is asked for.
@@ -148,6 +158,11 @@ func Summarise(sheets []Sheet, seed uint64, resamples int) *Figures {
 		f.Said = m.macros()
 	}
 	f.Elsewhere = hear(byShots[f.Headline])
+	if f.Contamination = count(byShots[f.Headline]); f.Contamination != nil {
+		if some := cleaned(byShots[f.Headline]); len(some) > 0 {
+			f.Clean = newMaker(some, pickNames, (*Sheet).credit, seed, resamples).macros()
+		}
+	}
 	return f
 }
 
@@ -332,7 +347,7 @@ func (m *maker) section(subjects []*subject, differences bool) *Section {
 		low, high := interval(samples[s])
 		sec.Macro[name] = &Figure{
 			Accuracy: figure(macro(sets, func(t *subject) float64 { return t.mean[s] })),
-			Low:      figure(low), High: figure(high),
+			Low:      figure(low), High: figure(high), StdErr: figure(stat.StdDev(samples[s], nil)),
 			AboveChance: figure(macro(sets, func(t *subject) float64 { return (t.mean[s] - t.chance) / (1 - t.chance) })),
 			Users:       sec.Users, Rows: sec.Rows,
 		}
@@ -366,9 +381,13 @@ func (m *maker) difference(sets [][]*subject, samples [][]float64, a, b int) *Di
 }
 
 func (m *maker) user(t *subject) *UserFigures {
-	u := &UserFigures{Dataset: t.dataset, Group: t.group, Fold: t.fold, Rows: t.rows, Chance: figure(t.chance), Accuracy: map[string]float64{}}
+	u := &UserFigures{Dataset: t.dataset, Group: t.group, Fold: t.fold, Rows: t.rows, Chance: figure(t.chance),
+		Accuracy: map[string]float64{}, StdErr: map[string]float64{}}
 	for s, name := range m.names {
 		u.Accuracy[name] = figure(t.mean[s])
+		if p := t.mean[s]; t.rows > 1 {
+			u.StdErr[name] = figure(math.Sqrt(max(0, p*(1-p)) / float64(t.rows-1)))
+		}
 	}
 	return u
 }

@@ -71,6 +71,7 @@ func Merge(paths []string, group Group) (*Report, []Sheet, error) {
 		return fail("", err, "each data set must come from one fold; repeats must differ in the pool's training seed")
 	}
 	out.Figures = *Summarise(sheets, out.Settings.Seed, out.Settings.Resamples)
+	out.Notes = append(out.Notes, out.Contamination.note()...)
 	return out, sheets, nil
 }
 
@@ -95,7 +96,7 @@ func (r *Report) take(from *Report) {
 	r.Samples = append(r.Samples, from.Samples...)
 	r.Chats = append(r.Chats, from.Chats...)
 	for _, n := range from.Notes {
-		if !slices.Contains(r.Notes, n) {
+		if !slices.Contains(r.Notes, n) && !strings.HasPrefix(n, foundNote) {
 			r.Notes = append(r.Notes, n)
 		}
 	}
@@ -136,6 +137,7 @@ func (r *Report) keep(names map[string]int, runs int, sheets []Sheet) {
 		s := &sheets[i]
 		s.Picks, s.Said = without(s.Picks, gone), without(s.Said, gone)
 		s.Scores, s.Chosen, s.Chat = without(s.Scores, gone), without(s.Chosen, gone), without(s.Chat, gone)
+		s.Sums = without(s.Sums, gone)
 	}
 	r.Samples = slices.DeleteFunc(r.Samples, func(x Sample) bool { return !users[x.User] || gone(x.Strategy) })
 	r.Chats = slices.DeleteFunc(r.Chats, func(x ChatSample) bool { return !users[x.User] || gone(x.Strategy) })

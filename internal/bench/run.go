@@ -44,6 +44,12 @@ type Options struct {
 	Dump       io.Writer // gets the scored rows' features and scores, a strategy.Observed a line; nil: nothing
 	Resume     string    // a folder that keeps finished users, so that a run that was stopped goes on; "": none
 	Progress   func(Progress)
+
+	// Contamination looks for the scored rows among those that the pool was
+	// trained on and those that the user gives; Full does so too.
+	Contamination bool
+	Trained       *qa.Training // the rows that the pool was trained on, as far as they are here; nil: none
+	Untold        []string     // what of the training rows is not known, in words
 }
 
 // DefaultOptions are one draw of 16 examples, 70 scored rows a user, 20 s to
@@ -151,7 +157,12 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []She
 		sheets = append(sheets, free...)
 	}
 	notes = append(notes, people.Notes...)
-	return r.report(sheets, append(notes, r.notes()...)), sheets, nil
+	if opt.Full || opt.Contamination {
+		notes = append(notes, r.contaminated(sheets)...)
+	}
+	rep := r.report(sheets, append(notes, r.notes()...))
+	rep.Notes = append(rep.Notes, rep.Contamination.note()...)
+	return rep, sheets, nil
 }
 
 // runner is one run in work.
@@ -292,6 +303,9 @@ func (r *runner) method(ctx context.Context, m method, b *bout, sheet *Sheet) er
 		sheet.Scores[m.name] = shortened(res.scores)
 	}
 	r.took(m.name, took, len(b.rows), res.fit)
+	if err := r.log(ctx, m.name, res, b, sheet); err != nil {
+		return err
+	}
 	if res.plan != nil {
 		if r.opt.Generate {
 			if err := r.say(ctx, m.name, res, b, sheet); err != nil {

@@ -41,6 +41,13 @@ type Sheet struct {
 	// Scores are each choice's score by strategy and row, rounded to 1e-4;
 	// picks were made before rounding.
 	Scores map[string][][]float64 `json:"scores,omitempty"`
+	// Sums are each choice's log-probability, by strategy and row, of the
+	// strategies that are weights alone, rounded to 1e-4; Lengths go with them.
+	Sums    map[string][][]float64 `json:"sums,omitempty"`
+	Lengths *Lengths               `json:"lengths,omitempty"`
+	// Found are the marks of a row that is also among the rows that the pool was
+	// trained on or that the user gives; empty where nobody looked.
+	Found []Mark `json:"found,omitempty"`
 }
 
 // guess is the pick of a strategy that knows nothing of the row.
@@ -152,6 +159,14 @@ func (s *Sheet) check() error {
 			if p < guess || p >= s.Choices[i] {
 				return fmt.Errorf("%s picks %d of %d choices", name, p, s.Choices[i])
 			}
+		}
+	}
+	if len(s.Found) > 0 && len(s.Found) != len(s.IDs) {
+		return fmt.Errorf("marks for %d of %d rows", len(s.Found), len(s.IDs))
+	}
+	for _, m := range s.Found {
+		if m > marks {
+			return fmt.Errorf("a mark %d", m)
 		}
 	}
 	for name, said := range s.Said {

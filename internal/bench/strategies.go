@@ -53,8 +53,8 @@ var own = []method{
 
 // tableOrder is the order of tables; what it lacks comes after, sorted.
 var tableOrder = []string{
-	chance, majority, "knn", "probe", "choices_only", "pmi", base, "shots5", "shots16",
-	single, "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "blend", "blend_query", "blend_shots",
+	chance, majority, "knn", "probe", "choices_only", "pmi", base, "base_sum", "base_chars", "base_bytes", "shots5", "shots16",
+	single, "single_sum", "single_chars", "single_bytes", "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "blend", "blend_sum", "blend_chars", "blend_bytes", "blend_query", "blend_shots",
 	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_acc", "chosen",
 }
 
@@ -70,6 +70,7 @@ var differences = [][2]string{
 	{single, base}, {"shared", single}, {"blend_query", "blend"}, {"refine", "blend"}, {"refine", "lorahub"}, {"polish", "blend"}, {"polish", "polish_base"},
 	{"chosen", base}, {"chosen", single}, {"chosen", "single_r24"}, {"chosen", "single_total"}, {"chosen", "blend"}, {"chosen", majority}, {"chosen", "knn"}, {"chosen", "probe"},
 	{"chosen", "shots5"}, {"chosen", "shots16"}, {"chosen", "chosen_acc"}, {"stack", "blend"},
+	{"blend_sum", "base_sum"}, {"blend_chars", "base_chars"}, {"blend_bytes", "base_bytes"},
 }
 
 // comparisons are the differences between names.
@@ -81,7 +82,7 @@ func comparisons(names []string) [][2]string {
 
 // methods are all: the rivals here and the registry of strategies.
 func methods() []method {
-	all := slices.Clone(own)
+	all := append(slices.Clone(own), byMeasure()...)
 	for _, s := range strategy.All() {
 		all = append(all, method{name: s.Name, about: s.About, learns: s.Cost == strategy.Learning, run: registered(s)})
 	}

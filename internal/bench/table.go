@@ -93,6 +93,7 @@ func (r *Report) grids() []grid {
 		differences("users: wins/losses/ties (win rate); rows: wins/losses/ties", func(d *Difference) string {
 			return fmt.Sprintf("%s (%.2f); %s", d.Users, d.WinRate, d.Rows)
 		}),
+		r.measuresGrid(), r.cleanGrid(), r.foundGrid(),
 		strategies("macro accuracy by group; varied = without users whose every question is the same", more,
 			func(f *Figure) string { return fmt.Sprintf("%.3f", f.Accuracy) }),
 		strategies("(accuracy - chance) / (1 - chance)", more,

@@ -28,10 +28,18 @@ func TestProvenance(t *testing.T) {
 	p := &pool.Pool{Made: pool.Provenance{Recipe: recipe, Sets: []pool.DataSet{{Name: "one", Rows: 1}, {Name: "far", Rows: 3}}}}
 	got, err := Provenance(t.Context(), d, p)
 	require.NoError(t, err)
-	require.Equal(t, bench.Provenance{"one": {"s"}, "far": nil}, got)
+	require.Equal(t, bench.Provenance{"one": {"s"}, "far": nil}, got.Provenance)
+	require.Len(t, got.Rows.Groups, 1, "of two, three and what is left out none")
+	require.Equal(t, "a?", got.Rows.Groups[0].Rows[0].Question)
+	require.Equal(t, []string{"the pool was trained on far, which is not here"}, got.Untold)
+	p.Made.Sets[0].Rows = 2
+	got, err = Provenance(t.Context(), d, p)
+	require.NoError(t, err)
+	require.Contains(t, got.Untold[0], "trained on 2 rows of one, its recipe picks 1 here")
 
 	p.Made.Sets = p.Made.Sets[1:]
 	got, err = Provenance(t.Context(), d, p)
 	require.NoError(t, err)
-	require.Equal(t, bench.Provenance{"far": nil}, got)
+	require.Equal(t, bench.Provenance{"far": nil}, got.Provenance)
+	require.Nil(t, got.Rows)
 }

@@ -102,7 +102,8 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 	f.StringVar(&o.prior, "prior", "", "what other users' tasks taught: a JSON `FILE` in place of the program's own")
 	f.BoolVar(&o.Generate, "generate", false, "also generate answers and match them exactly")
 	f.BoolVar(&o.elsewhere, "elsewhere", false, "also measure the customised model on plain chat")
-	f.BoolVar(&o.Scores, "scores", false, "keep every choice's score in --raw")
+	f.BoolVar(&o.Scores, "scores", false, "keep every choice's score, log-probability and lengths in --raw")
+	f.BoolVar(&o.Contamination, "contamination", false, "also look for the scored rows among the pool's training rows and the user's examples; part of --full")
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.StringVar(&o.dump, "dump", "", "write the rows' features and scores to `FILE` (JSON lines, gzip), to learn a prior from")
 	f.StringVar(&o.Resume, "resume", "", "keep finished users in the `FOLDER`; the same command goes on with the others")
@@ -154,8 +155,13 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if err := o.rivals(p); err != nil {
 		return err
 	}
-	if o.Provenance, err = benchengine.Provenance(ctx, data, p); err != nil {
+	trained, err := benchengine.Provenance(ctx, data, p)
+	if err != nil {
 		return err
+	}
+	o.Provenance = trained.Provenance
+	if o.Full || o.Contamination {
+		o.Trained, o.Untold = trained.Rows, trained.Untold
 	}
 	if o.prior != "" {
 		text, err := store.ReadFile(o.prior, 16<<20)
