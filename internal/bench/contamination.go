@@ -220,11 +220,25 @@ func marksOfUsers(users []*User, trained *qa.Training) map[string][]Mark {
 // digest is a sha256.
 type digest = [sha256.Size]byte
 
-// questionKey is of a row's context, question and gold as normal has them;
-// false where the question has no word left.
+// questionKey is of a row's context, question and gold as alike has them; false
+// where the question has no word left.
 func questionKey(row *qa.Row) (digest, bool) {
-	question := normal(row.Question)
-	return qa.Hash(0, normal(row.Context), question, normal(row.Gold())), question != ""
+	question := alike(row.Question)
+	return qa.Hash(0, alike(row.Context), question, alike(row.Gold())), question != ""
+}
+
+// alike is a text in lower case with single spaces, without punctuation and
+// articles. Signs of arithmetic stay: without them other sums would be equal.
+func alike(text string) string {
+	text = strings.Map(func(c rune) rune {
+		if unicode.IsPunct(c) && !strings.ContainsRune("-*/%", c) {
+			return -1
+		}
+		return unicode.ToLower(c)
+	}, text)
+	return strings.Join(slices.DeleteFunc(strings.Fields(text), func(w string) bool {
+		return w == "a" || w == "an" || w == "the"
+	}), " ")
 }
 
 // keys are rows' contents and questions.

@@ -35,6 +35,7 @@ func TestPlantedCopiesAreMarked(t *testing.T) {
 		{Question: "Is it clean?", Choices: []string{"a", "b"}},
 		{Question: "?!", Choices: []string{"a", "b"}},
 		{Question: "Where?", Context: "in a passage", Choices: []string{"a", "b"}},
+		{Question: "What is (2) + (3)?", Choices: []string{"one", "b"}},
 	}
 	u := &User{Name: "u", scored: scored, reserve: []qa.Row{
 		{Question: "what is MINE", Choices: []string{"a", "c"}}, {Question: "is it clean?", Choices: []string{"no", "a"}},
@@ -47,6 +48,8 @@ func TestPlantedCopiesAreMarked(t *testing.T) {
 		{Question: words("short", 12) + " and on", Choices: []string{"x", "y"}},
 		{Question: "!!", Choices: []string{"a", "c"}}, // no word is left of either
 		{Question: "Where?", Context: "in another passage", Choices: []string{"a", "b"}},
+		{Question: "What is 2 * 3?", Choices: []string{"one", "c"}},
+		{Question: "What is 2 3?", Choices: []string{"one", "c"}},
 	}
 	for range commonRun + 1 {
 		rows = append(rows, qa.Row{Question: words("common", 13) + " too", Choices: []string{"x", "y"}})
@@ -54,7 +57,7 @@ func TestPlantedCopiesAreMarked(t *testing.T) {
 	find := func(rows []qa.Row) []Mark {
 		return marksOfUsers([]*User{u}, &qa.Training{Groups: []qa.Group{{Rows: rows[:2]}, {Rows: rows[2:]}}})["u"]
 	}
-	require.Equal(t, []Mark{SameContent, SameQuestion, SharedWords, 0, 0, OwnExample, 0, 0, 0}, find(rows))
+	require.Equal(t, []Mark{SameContent, SameQuestion, SharedWords, 0, 0, OwnExample, 0, 0, 0, 0}, find(rows))
 	require.Equal(t, SharedWords, find(rows[:len(rows)-1])[4], "in ten rows it is no template yet")
 	repeated := append(rows[:len(rows)-commonRun], qa.Row{Question: strings.Repeat(words("common", 13)+" ", 20), Choices: []string{"x", "y"}})
 	require.Equal(t, SharedWords, find(repeated)[4], "a row counts once")

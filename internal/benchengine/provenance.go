@@ -45,11 +45,22 @@ func Provenance(ctx context.Context, d *qa.Data, p *pool.Pool) (*Trained, error)
 			return nil, err
 		}
 		t.Groups = slices.DeleteFunc(t.Groups, func(g qa.Group) bool { _, ok := trained[g.Dataset]; return !ok })
+		picked := map[string]int{}
+		for i := range t.Groups {
+			g := &t.Groups[i]
+			// Training leaves out what it cannot rank.
+			g.Rows = slices.DeleteFunc(g.Rows, func(row qa.Row) bool { return len(row.Choices) < 2 })
+			picked[g.Dataset] += len(g.Rows)
+		}
 		counts = slices.DeleteFunc(t.Counts, func(c qa.Count) bool { _, ok := trained[c.Dataset]; return !ok })
 		out.Rows = t
 		for _, c := range counts {
-			if n := trained[c.Dataset]; n > 0 && n != c.Rows {
-				out.Untold = append(out.Untold, fmt.Sprintf("the pool was trained on %d rows of %s, its recipe picks %d here", n, c.Dataset, c.Rows))
+			n, most := trained[c.Dataset], picked[c.Dataset]
+			if r.Topics > 0 {
+				most *= 2 // some rows were trained on twice, once by their subject
+			}
+			if n > 0 && (n < picked[c.Dataset] || n > most) {
+				out.Untold = append(out.Untold, fmt.Sprintf("the pool was trained on %d rows of %s, its recipe picks %d here", n, c.Dataset, picked[c.Dataset]))
 			}
 		}
 	}

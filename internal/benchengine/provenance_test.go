@@ -19,7 +19,7 @@ func TestProvenance(t *testing.T) {
 	var files []string
 	for _, name := range []string{"one", "two", "three"} {
 		path := filepath.Join(dir, name+".jsonl")
-		require.NoError(t, os.WriteFile(path, []byte("{\"question\":\"a?\",\"answer\":\"b\",\"subject\":\"s\",\"id\":1}\n{\"question\":\"c?\",\"answer\":\"d\",\"subject\":\"left\",\"id\":2}\n"), 0o600))
+		require.NoError(t, os.WriteFile(path, []byte("{\"question\":\"a?\",\"choices\":[\"b\",\"x\"],\"answer\":0,\"subject\":\"s\",\"id\":1}\n{\"question\":\"c?\",\"choices\":[\"d\",\"x\"],\"answer\":0,\"subject\":\"left\",\"id\":2}\n"), 0o600))
 		files = append(files, path)
 	}
 	d, err := qa.Load(t.Context(), files, nil, nil)
@@ -36,6 +36,12 @@ func TestProvenance(t *testing.T) {
 	got, err = Provenance(t.Context(), d, p)
 	require.NoError(t, err)
 	require.Contains(t, got.Untold[0], "trained on 2 rows of one, its recipe picks 1 here")
+
+	p.Made.Recipe = "topics: 0.5\n" + recipe
+	got, err = Provenance(t.Context(), d, p)
+	require.NoError(t, err)
+	require.Len(t, got.Untold, 1, "with topics a row may be trained on twice")
+	p.Made.Recipe = recipe
 
 	p.Made.Sets = p.Made.Sets[1:]
 	got, err = Provenance(t.Context(), d, p)
