@@ -76,7 +76,7 @@ lint: ## check formatting, vet on each system, and staticcheck where it can be f
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	@for t in linux/amd64 windows/arm64 darwin/arm64; do echo "vet $$t"; GOFLAGS=-trimpath GOOS=$${t%/*} GOARCH=$${t#*/} $(GO) vet ./... || exit 1; done
 	@if ! $(GO) run $(STATICCHECK) -version > /dev/null 2>&1; then echo "staticcheck cannot be fetched: left out"; \
-	else echo staticcheck; $(GO) run $(STATICCHECK) ./... && cd test/llamacpp && $(GO) run $(STATICCHECK) ./...; fi
+	else echo staticcheck; $(GO) run $(STATICCHECK) ./... && cd test/llamacpp && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...; fi
 
 .PHONY: static
 static: build ## check that the Linux binary needs no library and no loader
