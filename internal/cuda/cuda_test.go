@@ -409,13 +409,27 @@ extern "C" __global__ void half(int* x, int n) { x[0] = 1 / (n - 3); }
 	})
 	t.Run("another thread", func(t *testing.T) {
 		v, _ := gpu(t)
-		failed := make(chan error)
-		go func() {
-			runtime.LockOSThread() // and the thread ends with the goroutine
-			_, err := v.Alloc(4)
-			failed <- err
-		}()
-		require.ErrorContains(t, <-failed, "CUDA_ERROR_INVALID_CONTEXT")
+		// A thread that an earlier test used may still have the context: of so
+		// many at once most are new.
+		const threads = 64
+		failed, end := make(chan error, threads), make(chan struct{})
+		for range threads {
+			go func() {
+				runtime.LockOSThread() // and the thread ends with the goroutine
+				_, err := v.Alloc(4)
+				failed <- err
+				<-end
+			}()
+		}
+		fresh := 0
+		for range threads {
+			if err := <-failed; err != nil {
+				require.ErrorContains(t, err, "CUDA_ERROR_INVALID_CONTEXT")
+				fresh++
+			}
+		}
+		close(end)
+		require.Positive(t, fresh)
 	})
 	t.Run("source", func(t *testing.T) {
 		v, _ := gpu(t)
