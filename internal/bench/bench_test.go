@@ -230,10 +230,10 @@ func TestAsksAreShared(t *testing.T) {
 	o.Strategies = []string{"base", "pmi", "blend", "mix"}
 	_, _, err := Run(context.Background(), town(t), e, o)
 	require.NoError(t, err)
-	seen := map[askKey]bool{}
+	seen := map[strategy.Key]bool{}
 	for _, call := range e.calls {
 		for i := range call {
-			k := keyOf(&call[i])
+			k := call[i].Key()
 			require.False(t, seen[k], "asked twice: %q under %v", call[i].Text, call[i].Members)
 			seen[k] = true
 		}

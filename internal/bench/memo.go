@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"math"
 	"time"
@@ -18,11 +17,11 @@ import (
 // that a strategy's cost does not depend on which ran before it.
 type memo struct {
 	engine strategy.Engine
-	known  map[askKey]*answer
-	order  []askKey // first in, first out
-	next   int      // of order, the oldest
-	held   int      // scores
-	saved  cost     // of asks that were known
+	known  map[strategy.Key]*answer
+	order  []strategy.Key // first in, first out
+	next   int            // of order, the oldest
+	held   int            // scores
+	saved  cost           // of asks that were known
 }
 
 // answer is what one ask gave and took.
@@ -43,7 +42,7 @@ func (c *cost) add(o cost) { c.seconds, c.tokens = c.seconds+o.seconds, c.tokens
 const mostHeld = 1 << 19
 
 func newMemo(e strategy.Engine) *memo {
-	return &memo{engine: e, known: map[askKey]*answer{}}
+	return &memo{engine: e, known: map[strategy.Key]*answer{}}
 }
 
 // asEngine is the memo as a strategy sees it: a Learner if there is one behind it.
@@ -76,12 +75,12 @@ func (m *memo) Pool() *pool.Pool { return m.engine.Pool() }
 // Score answers what is known from memory and asks the engine for the rest at once.
 func (m *memo) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Score, error) {
 	out := make([][]strategy.Score, len(asks))
-	keys := make([]askKey, len(asks))
+	keys := make([]strategy.Key, len(asks))
 	var fresh []strategy.Ask
 	var at []int // of fresh, its first place in asks
-	waiting := map[askKey]bool{}
+	waiting := map[strategy.Key]bool{}
 	for i := range asks {
-		keys[i] = keyOf(&asks[i])
+		keys[i] = asks[i].Key()
 		if a := m.known[keys[i]]; a != nil {
 			out[i] = a.scores
 			m.saved.add(a.cost)
@@ -97,7 +96,7 @@ func (m *memo) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Sco
 	if err != nil {
 		return nil, err
 	}
-	got := make(map[askKey]*answer, len(fresh))
+	got := make(map[strategy.Key]*answer, len(fresh))
 	for j, i := range at {
 		got[keys[i]] = answers[j]
 		m.keep(keys[i], answers[j])
@@ -161,7 +160,7 @@ func length(a *strategy.Ask) float64 {
 	return float64(n)
 }
 
-func (m *memo) keep(k askKey, a *answer) {
+func (m *memo) keep(k strategy.Key, a *answer) {
 	if m.known[k] != nil {
 		return
 	}
@@ -172,11 +171,11 @@ func (m *memo) keep(k askKey, a *answer) {
 		oldest := m.order[m.next]
 		m.held -= len(m.known[oldest].scores)
 		delete(m.known, oldest)
-		m.order[m.next] = askKey{}
+		m.order[m.next] = strategy.Key{}
 		m.next++
 	}
 	if m.next > len(m.order)/2 {
-		m.order, m.next = append([]askKey(nil), m.order[m.next:]...), 0
+		m.order, m.next = append([]strategy.Key(nil), m.order[m.next:]...), 0
 	}
 }
 
@@ -184,43 +183,6 @@ func (m *memo) keep(k askKey, a *answer) {
 func (m *memo) forget() {
 	clear(m.known)
 	m.order, m.next, m.held = nil, 0, 0
-}
-
-// askKey is equal for asks of the same content. A private adapter is told by
-// its first pair of matrices, which nobody changes once they are asked with.
-type askKey struct {
-	content string
-	scale   float32
-	private *adapter.Pair
-}
-
-func keyOf(a *strategy.Ask) askKey {
-	b := make([]byte, 0, 256)
-	text := func(s string) {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	text(a.Text)
-	b = binary.AppendUvarint(b, uint64(len(a.Shots)))
-	for _, s := range a.Shots {
-		text(s.Text)
-		text(s.Answer)
-	}
-	b = binary.AppendUvarint(b, uint64(len(a.Candidates)))
-	for _, c := range a.Candidates {
-		text(c)
-	}
-	for _, w := range a.Members {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w))
-	}
-	k := askKey{content: string(b)}
-	if a.Private != nil {
-		k.scale = a.Private.Scale
-		if slots := a.Private.Slots(); len(slots) > 0 {
-			k.private = a.Private.Pairs[slots[0]]
-		}
-	}
-	return k
 }
 
 // metered is an engine that counts the tokens it computes.

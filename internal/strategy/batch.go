@@ -10,15 +10,17 @@ import (
 // batch collects asks, equal ones once.
 type batch struct {
 	asks []Ask
-	at   map[key]int
+	at   map[Key]int
 }
 
 // add returns the ask's place.
-func (b *batch) add(a Ask) int {
+func (b *batch) add(a Ask) int { return b.put(a.Key(), a) }
+
+// put is add of an ask whose key is known.
+func (b *batch) put(k Key, a Ask) int {
 	if b.at == nil {
-		b.at = map[key]int{}
+		b.at = map[Key]int{}
 	}
-	k := a.key()
 	i, ok := b.at[k]
 	if !ok {
 		i = len(b.asks)
@@ -28,16 +30,17 @@ func (b *batch) add(a Ask) int {
 	return i
 }
 
-// key is equal for asks of the same content. A private adapter is told by its
+// Key is equal for asks of the same content. A private adapter is told by its
 // first pair of matrices, which are not changed once they are asked with.
-type key struct {
+type Key struct {
 	content string
 	scale   float32
 	private *adapter.Pair
 }
 
-func (a *Ask) key() key {
-	var b []byte
+// Key is what scores can be remembered by.
+func (a *Ask) Key() Key {
+	b := make([]byte, 0, 256)
 	text := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
@@ -58,7 +61,7 @@ func (a *Ask) key() key {
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w))
 		}
 	}
-	k := key{content: string(b)}
+	k := Key{content: string(b)}
 	if a.Private != nil {
 		k.scale = a.Private.Scale
 		if slots := a.Private.Slots(); len(slots) > 0 {

@@ -56,7 +56,7 @@ func (f *fake) Score(_ context.Context, asks []Ask) ([][]Score, error) {
 			h := fnv.New64a()
 			alone := a
 			alone.Candidates = nil
-			k := alone.key()
+			k := alone.Key()
 			binary.Write(h, binary.LittleEndian, k.scale)
 			fmt.Fprintf(h, "%s|%s", k.content, c)
 			n := 1 + len(c)%4

@@ -13,7 +13,7 @@ import (
 // folds share passes. It forgets all when it holds too many.
 type Memo struct {
 	Engine
-	known map[key][]Score
+	known map[Key][]Score
 	held  int // scores
 	asked int
 }
@@ -28,7 +28,7 @@ func NewMemo(e Engine) *Memo {
 	if m, ok := e.(*Memo); ok {
 		return m
 	}
-	return &Memo{Engine: e, known: map[key][]Score{}}
+	return &Memo{Engine: e, known: map[Key][]Score{}}
 }
 
 // Pool implements Engine.
@@ -43,12 +43,12 @@ func (m *Memo) Score(ctx context.Context, asks []Ask) ([][]Score, error) {
 	var fresh batch
 	at := make([]int, len(asks))
 	for i, a := range asks {
-		k := a.key()
+		k := a.Key()
 		if s, ok := m.known[k]; ok {
 			out[i], at[i] = s, -1
 			continue
 		}
-		at[i] = fresh.add(a)
+		at[i] = fresh.put(k, a)
 	}
 	if len(fresh.asks) == 0 {
 		return out, nil
@@ -65,8 +65,8 @@ func (m *Memo) Score(ctx context.Context, asks []Ask) ([][]Score, error) {
 		clear(m.known)
 		m.held = 0
 	}
-	for i, a := range fresh.asks {
-		m.known[a.key()] = scores[i]
+	for k, i := range fresh.at {
+		m.known[k] = scores[i]
 		m.held += len(scores[i]) + 1
 	}
 	for i, k := range at {
