@@ -230,15 +230,7 @@ func questionKey(row *qa.Row) (digest, bool) {
 // alike is a text in lower case with single spaces, without punctuation and
 // articles. Signs of arithmetic stay: without them other sums would be equal.
 func alike(text string) string {
-	text = strings.Map(func(c rune) rune {
-		if unicode.IsPunct(c) && !strings.ContainsRune("-*/%", c) {
-			return -1
-		}
-		return unicode.ToLower(c)
-	}, text)
-	return strings.Join(slices.DeleteFunc(strings.Fields(text), func(w string) bool {
-		return w == "a" || w == "an" || w == "the"
-	}), " ")
+	return plain(text, func(c rune) bool { return unicode.IsPunct(c) && !strings.ContainsRune("-*/%", c) })
 }
 
 // keys are rows' contents and questions.

@@ -175,8 +175,14 @@ func (r *runner) freeText(ctx context.Context, u *User) (Sheet, error) {
 // normal is a text for exact match: lower case, no punctuation, no articles,
 // single spaces.
 func normal(text string) string {
+	return plain(text, func(c rune) bool { return unicode.IsPunct(c) || unicode.IsSymbol(c) })
+}
+
+// plain is a text in lower case with single spaces, without articles and the
+// characters to drop.
+func plain(text string, drop func(rune) bool) string {
 	text = strings.Map(func(c rune) rune {
-		if unicode.IsPunct(c) || unicode.IsSymbol(c) {
+		if drop(c) {
 			return -1
 		}
 		return unicode.ToLower(c)
