@@ -23,6 +23,11 @@ type LogProbs func(ctx context.Context, stack *adapter.Stack, asks []model.Ask) 
 // Features computes what model.Model.Features does.
 type Features func(ctx context.Context, layer int, texts [][]int32) ([][]float32, error)
 
+// Features implements device.Featurer.
+func (f Features) Features(ctx context.Context, layer int, texts [][]int32) ([][]float32, error) {
+	return f(ctx, layer, texts)
+}
+
 // Engine scores asks under any weights of the pool's adapters, with a private
 // adapter beside them or alone. It implements bench.Engine.
 type Engine struct {
@@ -90,16 +95,7 @@ func (e *Engine) Directions(ctx context.Context, questions []string) ([][]float3
 	if e.features == nil {
 		return e.d.Directions(ctx, questions)
 	}
-	f := e.d.Pool.Feature
-	ids := make([][]int32, len(questions))
-	for i, q := range questions {
-		ids[i] = e.d.Tokenizer.Encode(q)
-		if len(ids[i]) == 0 {
-			return nil, &fault.Error{Op: "feature", Err: errors.New("a question is empty"), Exit: fault.ExitUsage}
-		}
-		ids[i] = ids[i][:min(len(ids[i]), f.MaxTokens)]
-	}
-	raw, err := e.features(ctx, f.Layer, ids)
+	raw, err := device.RawFeatures(ctx, e.features, e.d.Tokenizer, e.d.Pool.Feature, questions)
 	if err != nil {
 		return nil, err
 	}
