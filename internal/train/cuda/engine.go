@@ -49,6 +49,15 @@ type accelerator struct{ options Options }
 
 // Open implements accel.Accelerator.
 func (a accelerator) Open(ctx context.Context, path string, devices int) (accel.Engine, error) {
+	w, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return open(a.options, w, max(devices, 1))
+}
+
+// read loads a model's weights at full precision.
+func read(path string) (*reference.Weights, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, err
@@ -58,11 +67,7 @@ func (a accelerator) Open(ctx context.Context, path string, devices int) (accel.
 	if err != nil {
 		return nil, err
 	}
-	w, err := reference.Load(f, c)
-	if err != nil {
-		return nil, err
-	}
-	return open(a.options, w, max(devices, 1))
+	return reference.Load(f, c)
 }
 
 // engine is the model on the devices of this process.

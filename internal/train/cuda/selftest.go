@@ -14,7 +14,6 @@ import (
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	nv "crayon/internal/cuda"
-	"crayon/internal/gguf"
 	"crayon/internal/model"
 	"crayon/internal/reference"
 	"crayon/internal/train"
@@ -102,19 +101,6 @@ func (t SelfTest) Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	return t.scoring(ctx, out, e)
-}
-
-func read(path string) (*reference.Weights, error) {
-	f, err := gguf.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	c, err := arch.FromGGUF(f)
-	if err != nil {
-		return nil, err
-	}
-	return reference.Load(f, c)
 }
 
 // config is the default pool's shape.
