@@ -2,10 +2,7 @@ package store
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +10,7 @@ import (
 	"time"
 
 	"crayon/internal/fault"
+	"crayon/internal/gguf"
 )
 
 // besideDir holds large files that customisations name by their sha256.
@@ -49,8 +47,8 @@ func (c *Customisations) PutBeside(write func(path string) error) (digest string
 		if err := write(path); err != nil {
 			return err
 		}
-		if digest, err = digestOf(path); err != nil {
-			return fail(err)
+		if digest, err = gguf.Digest(path); err != nil {
+			return err
 		}
 		if err := os.Chmod(path, 0o600); err != nil {
 			return fail(err)
@@ -58,19 +56,6 @@ func (c *Customisations) PutBeside(write func(path string) error) (digest string
 		return Rename(path, c.Beside(digest))
 	})
 	return digest, err
-}
-
-func digestOf(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // sweepBeside deletes what nothing names. The caller holds the lock.
