@@ -281,7 +281,7 @@ func TestProbe(t *testing.T) {
 	for i := range 30 {
 		b.rows = append(b.rows, row(i%3))
 	}
-	res, err := probed(context.Background(), nil, b)
+	res, err := probed(context.Background(), &runner{memo: newMemo(newToy())}, b)
 	require.NoError(t, err)
 	for i, p := range res.picks {
 		if i%3 < 2 {

@@ -91,7 +91,7 @@ func (r *runner) turns(ctx context.Context, plan *strategy.Plan, t strategy.Task
 				said = append(said, turn.User)
 			}
 		}
-		if e.directions, err = r.engine.Directions(ctx, said); err != nil {
+		if e.directions, err = r.directionsOf(ctx, said); err != nil {
 			return nil, nil, err
 		}
 	}

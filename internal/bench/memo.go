@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 // that a strategy's cost does not depend on which ran before it.
 type memo struct {
 	engine strategy.Engine
+	disk   *Memory // nil: none
+	passes cost    // of all that was answered, with a disk: known ones count as if they were asked
 	known  map[strategy.Key]*answer
 	order  []strategy.Key // first in, first out
 	next   int            // of order, the oldest
@@ -109,8 +112,43 @@ func (m *memo) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.Sco
 	return out, nil
 }
 
-// ask asks the engine, and shares its time and tokens out by length.
+// ask asks the disk, where there is one, and the engine for what that lacks.
 func (m *memo) ask(ctx context.Context, asks []strategy.Ask) ([]*answer, error) {
+	if m.disk == nil {
+		return m.compute(ctx, asks)
+	}
+	out, keys := make([]*answer, len(asks)), make([]recallKey, len(asks))
+	var unknown []strategy.Ask
+	for i := range asks {
+		if keys[i], out[i] = m.disk.scores(&asks[i]); out[i] == nil {
+			unknown = append(unknown, asks[i])
+		}
+	}
+	if len(unknown) > 0 {
+		if m.disk.closed {
+			return nil, m.disk.lacks(fmt.Sprintf("%d asks", len(unknown)))
+		}
+		answers, err := m.compute(ctx, unknown)
+		if err != nil {
+			return nil, err
+		}
+		for i := range asks {
+			if out[i] == nil {
+				out[i], answers = answers[0], answers[1:]
+				if err := m.disk.add(keys[i], out[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	for _, a := range out {
+		m.passes.add(a.cost)
+	}
+	return out, m.disk.flushLarge()
+}
+
+// compute asks the engine, and shares its time and tokens out by length.
+func (m *memo) compute(ctx context.Context, asks []strategy.Ask) ([]*answer, error) {
 	start, before := time.Now(), tokensOf(m.engine)
 	scores, err := m.engine.Score(ctx, asks)
 	if err != nil {
@@ -195,9 +233,27 @@ func tokensOf(e strategy.Engine) int64 {
 	return 0
 }
 
+// since is the time that passed, in seconds; 0 with a disk.
+func (m *memo) since(start time.Time) float64 {
+	if m.disk != nil {
+		return 0
+	}
+	return time.Since(start).Seconds()
+}
+
 // charged measures f: its wall time and tokens, with what was known already
-// charged as if it had been computed.
+// charged as if it had been computed. With a disk it is the passes' alone, as
+// they were when they were computed: no clock, so that a run over it can be
+// repeated to the byte.
 func (m *memo) charged(f func() error) (cost, error) {
+	if m.disk != nil {
+		passes, saved := m.passes, m.saved
+		err := f()
+		return cost{
+			seconds: m.passes.seconds - passes.seconds + m.saved.seconds - saved.seconds,
+			tokens:  m.passes.tokens - passes.tokens + m.saved.tokens - saved.tokens,
+		}, err
+	}
 	start, saved, tokens := time.Now(), m.saved, tokensOf(m.engine)
 	err := f()
 	return cost{

@@ -19,7 +19,7 @@ const ridge = 1
 // probed learns multinomial logistic regression from the question's direction
 // to the label. Its best parameters lie in the span of the examples, so it has
 // one an example and label; similarities are all it needs to know.
-func probed(_ context.Context, _ *runner, b *bout) (result, error) {
+func probed(_ context.Context, r *runner, b *bout) (result, error) {
 	start := time.Now()
 	picks := slices.Repeat([]int{guess}, len(b.rows))
 	var golds []int
@@ -37,7 +37,7 @@ func probed(_ context.Context, _ *runner, b *bout) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	fit := cost{seconds: time.Since(start).Seconds()}
+	fit := cost{seconds: r.memo.since(start)}
 	for i := range b.rows {
 		near := similarities(&b.rows[i], known)
 		best := math.Inf(-1)

@@ -41,6 +41,7 @@ type Options struct {
 	Scores     bool      // keep every choice's score in the sheets
 	Generate   bool      // also score the greedy answer, as far as the engine speaks
 	Elsewhere  []Dialog  // chat to measure the customised model on; nil: none
+	Memory     *Memory   // what the model said before, and what it says now; nil: none
 	Dump       io.Writer // gets the scored rows' features and scores, a strategy.Observed a line; nil: nothing
 	Resume     string    // a folder that keeps finished users, so that a run that was stopped goes on; "": none
 	Progress   func(Progress)
@@ -120,7 +121,14 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []She
 			run = slices.Delete(run, i, i+1)
 		}
 	}
-	r := &runner{engine: e, opt: opt, people: people, run: run, memo: newMemo(e),
+	memo := newMemo(e)
+	if memo.disk = opt.Memory; memo.disk != nil {
+		if memo.disk.closed && (opt.Generate || opt.Elsewhere != nil) {
+			return nil, nil, memo.disk.lacks("texts that were generated")
+		}
+		notes = append(notes, "scores are kept in a memory: seconds are those of the model's passes when they were first made")
+	}
+	r := &runner{engine: e, opt: opt, people: people, run: run, memo: memo,
 		directions: map[string][]float32{}, timing: map[string]*Timing{}, swaps: map[string]string{}}
 	r.shared = r.memo.asEngine()
 	r.progress.Total = len(people.Users) * len(run) * len(opt.Shots) * opt.Draws
@@ -138,6 +146,11 @@ func Run(ctx context.Context, d *qa.Data, e Engine, opt Options) (*Report, []She
 			done := r.progress.Done
 			if p, err = r.user(ctx, u); err != nil {
 				return nil, nil, err
+			}
+			if opt.Memory != nil {
+				if err := opt.Memory.flush(); err != nil {
+					return nil, nil, err
+				}
 			}
 			p.Key, r.progress.Done = key, done
 			if err := r.store(p); err != nil {
@@ -249,7 +262,7 @@ func (r *runner) rows(ctx context.Context, from []qa.Row, golds bool) ([]strateg
 		}
 	}
 	if len(unknown) > 0 {
-		got, err := r.engine.Directions(ctx, unknown)
+		got, err := r.directionsOf(ctx, unknown)
 		if err != nil {
 			return nil, err
 		}
@@ -266,6 +279,14 @@ func (r *runner) rows(ctx context.Context, from []qa.Row, golds bool) ([]strateg
 		}
 	}
 	return out, nil
+}
+
+// directionsOf are the engine's, or what the memory has of them.
+func (r *runner) directionsOf(ctx context.Context, questions []string) ([][]float32, error) {
+	if m := r.opt.Memory; m != nil {
+		return m.directions(ctx, r.engine, questions)
+	}
+	return r.engine.Directions(ctx, questions)
 }
 
 // method scores one bout with one method, into the sheet.

@@ -57,9 +57,9 @@ func (f *benchFiles) write(report *bench.Report) error {
 type benchOptions struct {
 	bench.Options
 	benchFiles
-	data, single, baselines, prior, dump string
-	elsewhere                            bool
-	device                               devices
+	data, single, baselines, prior, dump, memory string
+	elsewhere                                    bool
+	device                                       devices
 }
 
 func (a *app) benchCustomizeCommand() *cobra.Command {
@@ -106,6 +106,7 @@ Intervals are 95 %, by bootstrap over data sets, users, draws of examples and ro
 	f.BoolVar(&o.Contamination, "contamination", false, "also look for the scored rows among the pool's training rows and the user's examples; part of --full")
 	f.StringVar(&o.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.StringVar(&o.dump, "dump", "", "write the rows' features and scores to `FILE` (JSON lines, gzip), to learn a prior from")
+	f.StringVar(&o.memory, "memory", "", "keep what the model says in `FILE`, and ask for nothing that it has: other strategies, priors and choosers cost no passes")
 	f.StringVar(&o.Resume, "resume", "", "keep finished users in the `FOLDER`; the same command goes on with the others")
 	o.flags(cmd)
 	deviceFlag(f, &o.device)
@@ -134,7 +135,7 @@ func wrapped(names []string, width int) string {
 	return b.String()
 }
 
-func (a *app) bench(ctx context.Context, o benchOptions) error {
+func (a *app) bench(ctx context.Context, o benchOptions) (err error) {
 	data, err := a.openData(ctx, []string{o.data}, nil)
 	if err != nil {
 		return err
@@ -192,6 +193,14 @@ func (a *app) bench(ctx context.Context, o benchOptions) error {
 	if engine != nil {
 		defer engine.Close()
 		scorer, o.Device = benchengine.With(d, engine.LogProbs, engine.Features), engine.Name()
+	}
+	if o.memory != "" {
+		of := bench.Source{Model: digest, Pool: p.Digest(), Device: o.Device}
+		if o.Memory, err = bench.OpenMemory(o.memory, of); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.Memory.Close()) }()
+		o.Device = o.Memory.Device()
 	}
 	show, done := a.progress()
 	o.Progress = func(p bench.Progress) { show(fmt.Sprintf("%s, %s", p.User, p.Strategy), p.Done, p.Total) }

@@ -1,6 +1,7 @@
 package strategy
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"math"
 
@@ -36,6 +37,14 @@ type Key struct {
 	content string
 	scale   float32
 	private *adapter.Pair
+}
+
+// Sum is a digest of the key that outlives the process: private is one of the
+// private adapter's matrices, zeros where there is none.
+func (k *Key) Sum(private [sha256.Size]byte) [sha256.Size]byte {
+	b := append([]byte("ask\x00"), private[:]...)
+	b = binary.LittleEndian.AppendUint32(b, math.Float32bits(k.scale))
+	return sha256.Sum256(append(b, k.content...))
 }
 
 // Key is what scores can be remembered by.
