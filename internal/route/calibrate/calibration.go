@@ -1,0 +1,418 @@
+package calibrate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"crayon/internal/fault"
+	"crayon/internal/route/signal"
+)
+
+// Version of the stored form.
+const Version = 1
+
+// Calibration is what was learned from rows: who is right how probably, and from
+// which gain on a query leaves.
+type Calibration struct {
+	Version int       `json:"version"`
+	Made    time.Time `json:"made"`
+	Digests Digests   `json:"digests"`
+	Device  *Model    `json:"device"`
+	Server  *Model    `json:"server,omitempty"` // nil: Assumed for every query
+	Assumed float64   `json:"assumed"`          // share of the server's answers that are right, where no model tells
+	Given   bool      `json:"given,omitempty"`  // Assumed was said, not measured
+	Early   *Early    `json:"early,omitempty"`
+	Rule    Rule      `json:"rule"`
+	Bands   []Band    `json:"bands"`
+}
+
+// Early are the models of what is known before the draft.
+type Early struct {
+	Device *Model `json:"device"`
+	Server *Model `json:"server,omitempty"`
+}
+
+// Digests are what a calibration holds for: sha256, hex. An empty one is not
+// compared.
+type Digests struct {
+	Base    string   `json:"base,omitempty"`    // of the model's file
+	Adapter string   `json:"adapter,omitempty"` // of the customisation, as it answers
+	Data    string   `json:"data,omitempty"`    // of the file of rows
+	Path    string   `json:"path,omitempty"`    // where that lay
+	Pools   []string `json:"pools,omitempty"`   // a default calibration: of the pools it is for
+	Lineage string   `json:"lineage,omitempty"` // a default calibration: of the base model
+}
+
+// Stale says what has changed since; none: it holds.
+func (d Digests) Stale(now Digests) []string {
+	var out []string
+	for _, x := range []struct{ name, was, is string }{{"the model", d.Base, now.Base}, {"the customisation", d.Adapter, now.Adapter}, {"the data", d.Data, now.Data}} {
+		if x.was != "" && x.is != "" && x.was != x.is {
+			out = append(out, x.name)
+		}
+	}
+	return out
+}
+
+// Ask is what a calibration is to keep.
+type Ask struct {
+	Promise Promise
+	Target  float64
+	Within  float64 // how far off it may be; 0: 0.1
+	Price   float64 // of a query sent, for Cost
+	PerDay  float64 // queries, for Cost
+	Server  float64 // share of the server's answers that are right, where rows do not say; NaN or 0: not said
+	Prior   *Calibration
+	Seed    uint64 // of the parts
+	Whole   bool   // a default calibration: fitted on all rows, checked by cross-fitting over groups
+	Now     time.Time
+}
+
+// Make learns from rows: models and threshold from one part, checked on the
+// other. Rows need Device; Server as far as it is known. It is deterministic.
+// Errors wrap ErrTooFewRows, ErrOneClass or ErrNotKept.
+func Make(rows []Row, a Ask) (*Calibration, error) {
+	if a.Within == 0 {
+		a.Within = 0.1
+	}
+	var known []Row
+	for _, r := range rows {
+		if !math.IsNaN(r.Device) {
+			known = append(known, r)
+		}
+	}
+	if err := a.refuse(len(known)); err != nil {
+		return nil, err
+	}
+	fit, check := known, known
+	if !a.Whole {
+		fit, check = parts(known, a.Seed)
+	}
+	c := &Calibration{Version: Version, Made: a.Now.UTC().Truncate(time.Second), Assumed: a.Server}
+	gains, err := c.learn(fit, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.set(fit, check, gains, a); err != nil {
+		return nil, err
+	}
+	if a.Whole {
+		c.Device.Logistic.Users = nil // of nobody who will ask
+		if c.Server != nil {
+			c.Server.Logistic.Users = nil
+		}
+	}
+	return c, nil
+}
+
+// parts deals rows at random into those fitted on and those checked on.
+func parts(rows []Row, seed uint64) (fit, check []Row) {
+	order := rand.New(rand.NewPCG(seed, 6)).Perm(len(rows))
+	n := int(math.Round(fitShare * float64(len(rows))))
+	for k, i := range order {
+		if k < n {
+			fit = append(fit, rows[i])
+		} else {
+			check = append(check, rows[i])
+		}
+	}
+	return fit, check
+}
+
+func device(r Row) float64 { return r.Device }
+func server(r Row) float64 { return r.Server }
+
+// learn fits the models and returns each row's gain as a model that had not seen
+// its group tells it.
+func (c *Calibration) learn(rows []Row, a Ask) ([]float64, error) {
+	o := Options{Seed: a.Seed}
+	if a.Prior != nil {
+		o.Prior = a.Prior.Device
+	}
+	d, err := FitModel(rows, device, o)
+	if err != nil {
+		return nil, err
+	}
+	c.Device = d.Model
+	serverOut := make([]float64, len(rows))
+	var answered, right float64
+	for _, r := range rows {
+		if !math.IsNaN(r.Server) {
+			answered++
+			right += r.Server
+		}
+	}
+	switch {
+	case answered == 0 && !(a.Server > 0 && a.Server <= 1):
+		return nil, &fault.Error{Op: "calibrate", Err: errors.New("nothing says how often the server is right: the rows have no column server"),
+			Hint: "--ask-server asks it, --server-quality 0.7 assumes so", Exit: fault.ExitUsage}
+	case answered == 0:
+		c.Given = true
+	default:
+		c.Assumed = (right + 1) / (answered + 2)
+		so := Options{Seed: a.Seed}
+		if a.Prior != nil {
+			so.Prior = a.Prior.Server
+		}
+		if s, err := FitModel(rows, server, so); err == nil { // else the share alone
+			c.Server, serverOut = s.Model, s.Out
+		}
+	}
+	gains := make([]float64, len(rows))
+	for i := range gains {
+		if c.Server == nil || math.IsNaN(serverOut[i]) {
+			serverOut[i] = c.Assumed
+		}
+		gains[i] = serverOut[i] - d.Out[i]
+	}
+	return gains, nil
+}
+
+// set chooses the threshold on the fitted rows and checks it on the others.
+func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
+	share, err := a.share()
+	if err != nil {
+		return err
+	}
+	outcomes := func(rows []Row, sent bool) []float64 {
+		out := make([]float64, len(rows))
+		for i, r := range rows {
+			out[i] = outcome(r, sent, c.Assumed)
+		}
+		return out
+	}
+	c.Rule = Rule{Promise: a.Promise, Target: a.Target, Within: a.Within, Price: a.Price, PerDay: a.PerDay, FitRows: len(fit), CheckRows: len(check)}
+	if a.Promise == Quality {
+		if c.Rule.Threshold, err = c.shown(&a, Frontier(gains, outcomes(fit, false), outcomes(fit, true), 50), check); err != nil {
+			return err
+		}
+	} else {
+		c.Rule.Threshold = ShareThreshold(gains, share)
+		c.early(fit, gains, share, a)
+	}
+	sent, right := 0, make([]float64, len(check))
+	verdict := make([]bool, len(check))
+	for i, r := range check {
+		// Where no rows are left to check on, what was cross-fitted tells.
+		if verdict[i] = c.Sends(r); a.Whole {
+			verdict[i] = gains[i] > c.Rule.Threshold
+		}
+		if verdict[i] {
+			sent++
+		}
+		right[i] = outcome(r, verdict[i], c.Assumed)
+	}
+	c.Rule.Sent, c.Rule.Right = ClopperPearson(sent, len(check), confidence), MeanInterval(right, confidence)
+	c.Rule.Device, c.Rule.Server = meanOf(outcomes(check, false)), meanOf(outcomes(check, true))
+	c.Bands = bands(check, verdict)
+	if a.Promise != Quality && (c.Rule.Sent.Low > share+a.Within || c.Rule.Sent.High < share-a.Within) {
+		return &fault.Error{Op: "calibrate", Err: fmt.Errorf("%w: a share of %.2f; %.2f of them were sent (%.2f to %.2f)", ErrNotKept, share, c.Rule.Sent.Value, c.Rule.Sent.Low, c.Rule.Sent.High),
+			Hint: "add rows, or allow more with --within", Exit: fault.ExitRefused}
+	}
+	return nil
+}
+
+func meanOf(xs []float64) float64 {
+	var sum float64
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(max(1, len(xs)))
+}
+
+// The least precision of leaving undrafted, and the least rows it is told from.
+const (
+	earlyPrecision = 0.95
+	leastEarly     = 20
+)
+
+// early finds the gain before the draft from which on nearly all rows leave
+// after it too, so that they need no draft, and sets the threshold anew so that
+// the share comes out the same.
+func (c *Calibration) early(rows []Row, gains []float64, share float64, a Ask) {
+	d, err := FitModel(rows, device, Options{Early: true, Seed: a.Seed})
+	if err != nil {
+		return
+	}
+	e := &Early{Device: d.Model}
+	before := make([]float64, len(rows))
+	for i := range rows {
+		before[i] = c.Assumed - d.Out[i]
+	}
+	if c.Server != nil {
+		if s, err := FitModel(rows, server, Options{Early: true, Seed: a.Seed}); err == nil {
+			e.Server = s.Model
+			for i := range rows {
+				if !math.IsNaN(s.Out[i]) {
+					before[i] += s.Out[i] - c.Assumed
+				}
+			}
+		}
+	}
+	order := sorted(before)
+	leave, found := 0, math.NaN()
+	for k := range order {
+		i := order[len(order)-1-k]
+		if gains[i] > c.Rule.Threshold {
+			leave++
+		}
+		if k+1 >= leastEarly && float64(leave) >= earlyPrecision*float64(k+1) && k+1 < len(order) {
+			found = before[order[len(order)-2-k]] // above the next one
+		}
+	}
+	if math.IsNaN(found) {
+		return
+	}
+	c.Early, c.Rule.Early = e, &found
+	scores := make([]float64, len(gains))
+	for i := range gains {
+		if scores[i] = gains[i]; before[i] > found {
+			scores[i] = never(1)
+		}
+	}
+	c.Rule.Threshold = min(ShareThreshold(scores, share), math.Nextafter(never(1), 0))
+}
+
+// Gain is what sending a query is expected to add: the probability that the
+// server is right less that of the device, -1 to 1.
+func (c *Calibration) Gain(r Row) float64 { return c.server(r) - c.Device.P(r) }
+
+func (c *Calibration) server(r Row) float64 {
+	if c.Server == nil {
+		return c.Assumed
+	}
+	return c.Server.P(r)
+}
+
+// EarlyGain is the same by what is known before the draft; NaN without a model
+// of that.
+func (c *Calibration) EarlyGain(r Row) float64 {
+	if c.Early == nil || c.Rule.Early == nil {
+		return math.NaN()
+	}
+	r.Signals = r.Signals.Early()
+	p := c.Assumed
+	if c.Early.Server != nil {
+		p = c.Early.Server.P(r)
+	}
+	return p - c.Early.Device.P(r)
+}
+
+// SendsEarly says whether a query leaves undrafted.
+func (c *Calibration) SendsEarly(r Row) bool {
+	return c.Early != nil && c.Rule.Early != nil && c.EarlyGain(r) > *c.Rule.Early
+}
+
+// Sends says whether a query leaves.
+func (c *Calibration) Sends(r Row) bool {
+	return c.SendsEarly(r) || c.Gain(r) > c.Rule.Threshold
+}
+
+// At is a copy with another threshold, and without one before the draft.
+func (c *Calibration) At(threshold float64) *Calibration {
+	d := *c
+	d.Rule.Threshold, d.Rule.Early = threshold, nil
+	return &d
+}
+
+// Estimate is what a calibration says of one query.
+type Estimate struct {
+	Device    float64 `json:"device"` // probability of being right
+	Server    float64 `json:"server"`
+	Gain      float64 `json:"gain"`
+	Threshold float64 `json:"threshold"` // it leaves above
+	Early     bool    `json:"early"`     // told before the draft
+	Send      bool    `json:"send"`
+	Logit     float64 `json:"logit"`  // of the device
+	Common    float64 `json:"common"` // of it, what all queries share
+	Parts     []Part  `json:"parts"`
+}
+
+// Estimate judges a query. early: by what is known before the draft, and then
+// Send is final only if true.
+func (c *Calibration) Estimate(r Row, early bool) Estimate {
+	e := Estimate{Early: early, Threshold: c.Rule.Threshold}
+	m := c.Device
+	if early && c.Early != nil && c.Rule.Early != nil {
+		r.Signals = r.Signals.Early()
+		m, e.Threshold = c.Early.Device, *c.Rule.Early
+		e.Gain, e.Send = c.EarlyGain(r), c.SendsEarly(r)
+	} else {
+		e.Gain = c.Gain(r)
+		e.Send = !early && e.Gain > e.Threshold
+	}
+	e.Device = m.P(r)
+	e.Server = e.Gain + e.Device
+	e.Logit = m.Logistic.Logit(r)
+	e.Parts, e.Common = m.Logistic.Parts(r)
+	return e
+}
+
+// Against sums what the signals of a kind take off the device's logit: below 0
+// they speak against it.
+func (e *Estimate) Against(k signal.Kind) float64 {
+	var sum float64
+	for _, p := range e.Parts {
+		if p.Kind == k {
+			sum += p.Logit
+		}
+	}
+	return sum
+}
+
+// Marshal is the stored form.
+func (c *Calibration) Marshal() ([]byte, error) { return json.MarshalIndent(c, "", " ") }
+
+// Parse reads the stored form and checks it.
+func Parse(name string, data []byte) (*Calibration, error) {
+	c := &Calibration{}
+	bad := func(err error) (*Calibration, error) {
+		return nil, &fault.Error{Op: "read calibration", Path: name, Err: err, Hint: "crayon route calibrate makes it anew", Exit: fault.ExitVerify}
+	}
+	if err := json.Unmarshal(data, c); err != nil {
+		return bad(err)
+	}
+	if c.Version != Version {
+		return bad(fmt.Errorf("version %d, this program reads version %d", c.Version, Version))
+	}
+	if err := c.check(); err != nil {
+		return bad(err)
+	}
+	return c, nil
+}
+
+func (c *Calibration) check() error {
+	models := []*Model{c.Device, c.Server}
+	if c.Early != nil {
+		models = append(models, c.Early.Device, c.Early.Server)
+		if c.Early.Device == nil {
+			return errors.New("it has no model of the device before the draft")
+		}
+	}
+	switch {
+	case c.Device == nil:
+		return errors.New("it has no model of the device")
+	case !(c.Assumed >= 0 && c.Assumed <= 1):
+		return fmt.Errorf("a server that is right at %g", c.Assumed)
+	case len(c.Bands) > 64:
+		return fmt.Errorf("%d bands", len(c.Bands))
+	}
+	for _, m := range models {
+		if m == nil {
+			continue
+		}
+		if err := m.Check(); err != nil {
+			return err
+		}
+	}
+	for i := range c.Bands {
+		if err := c.Bands[i].check(); err != nil {
+			return err
+		}
+	}
+	return c.Rule.check()
+}
