@@ -29,6 +29,10 @@ var passes = []string{passBase, passShared, passBlend, passShots, passSharedShot
 // examples is a candidate's level.
 var ofQuestion = []string{passBase, passShared, passBlend}
 
+// unasked are the passes without a question: what candidates score under them
+// is the same whatever is asked.
+var unasked = []string{passEmptyBase, passEmptyBlend}
+
 // askOf is the ask of a pass. self is the row's own index in t, or -1.
 func askOf(pass string, in *pool.Pool, t Task, blend []float32, q Row, self int) Ask {
 	a := Ask{Text: task.Text(q.Question, q.Context, t.Labels), Candidates: q.Candidates}

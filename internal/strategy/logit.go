@@ -109,10 +109,10 @@ func (l *Logit) learn(t Task, sights []sight, need []string) {
 		}
 	}
 	for _, pass := range need {
+		if slices.Contains(unasked, pass) {
+			v.Empty[pass] = sights[0].raw[pass]
+		}
 		if !slices.Contains(ofQuestion, pass) {
-			if pass != passShots {
-				v.Empty[pass] = sights[0].raw[pass]
-			}
 			continue
 		}
 		sum := make([]float64, len(v.Candidates))

@@ -208,3 +208,36 @@ func TestKindOf(t *testing.T) {
 	require.Equal(t, Choices, KindOf(Task{Rows: []Row{row("yes", "no"), row("no", "maybe")}}))
 	require.Equal(t, Choices, KindOf(Task{Rows: []Row{row("yes", "no")}}))
 }
+
+// The mean of each pass that reads the question is of that question, not of an
+// example's: whatever the kind, it is what the same ask gives alone.
+func TestPassesReadTheirQuestion(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		for _, kind := range Kinds {
+			f := newFake()
+			task := drawTask(t, kind, 2)
+			task.Prior = DefaultPrior() // of every pass
+			query := drawRow(t, rand.New(rand.NewPCG(5, 5)), kind, 99)
+			query.Gold = -1
+			tables, err := Features(t.Context(), f, task, "stack_shots", []Row{query})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, pass := range []string{passBase, passShared, passBlend, passShots, passSharedShot} {
+				k := slices.Index(tables[0].Features, pass+"_mean")
+				if k < 0 {
+					continue
+				}
+				scores, err := f.Score(t.Context(), []Ask{askOf(pass, f.p, task, Blend(f.p, task), query, -1)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for j, want := range centred(scores[0]) {
+					if math.Abs(tables[0].X[j][k]-want) > 1e-9 {
+						t.Fatalf("%s, %s, candidate %d: %g, not %g", kind, pass, j, tables[0].X[j][k], want)
+					}
+				}
+			}
+		}
+	})
+}
