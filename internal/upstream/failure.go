@@ -21,7 +21,9 @@ const (
 	Rejected     FailureKind = "rejected"     // another 3xx or 4xx
 	Nonsense     FailureKind = "nonsense"     // 2xx that is no answer: HTML, half JSON, no choice
 	Cut          FailureKind = "cut"          // the answer broke off
-	TooLarge     FailureKind = "too-large"    // more bytes than allowed
+	TooLarge     FailureKind = "too-large"    // more bytes or tokens than allowed
+	Rests        FailureKind = "resting"      // it failed several times, and is left alone for a while
+	TooLong      FailureKind = "too-long"     // the request is longer than it takes
 )
 
 // Failure is what a server did wrong.
@@ -53,6 +55,10 @@ func (f *Failure) Error() string {
 		b.WriteString("the server's answer was cut")
 	case TooLarge:
 		b.WriteString("the server's answer is too large")
+	case Rests:
+		b.WriteString("the server is left alone")
+	case TooLong:
+		b.WriteString("the request is too long for the server")
 	}
 	if f.Status != 0 {
 		fmt.Fprintf(&b, " (status %d)", f.Status)

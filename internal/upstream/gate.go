@@ -1,9 +1,11 @@
 // Package upstream is the only package that opens connections. Everything that
-// leaves passes its Gate, which can be shut (local-only) and which lists every
-// call in the Ledger before it leaves.
+// leaves passes its Gate, which can be shut (local-only), holds back what is
+// private and what the Budget has no room for, and lists every call in the
+// Ledger before it leaves.
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +24,7 @@ import (
 	"time"
 
 	"crayon/internal/fault"
+	"crayon/internal/privacy"
 )
 
 // ErrLocalOnly is the cause of every refusal under local-only.
@@ -29,16 +32,23 @@ var ErrLocalOnly = errors.New("local-only: nothing may leave")
 
 // Options of a Gate.
 type Options struct {
-	LocalOnly     bool          // refuse every dial and child process, loopback too
-	Ledger        *Ledger       // where calls are listed; nil lists nothing (tests)
-	DialTimeout   time.Duration // to connect and for the TLS handshake; 0 means 10 s
-	HeaderTimeout time.Duration // from the request sent to its response header; 0 means no limit but the context's
+	LocalOnly     bool             // refuse every dial and child process, loopback too
+	Ledger        *Ledger          // where calls are listed; nil lists nothing (tests)
+	Bodies        bool             // keep the bodies beside the ledger
+	Budget        *Budget          // what may be spent; nil: no limits, nothing counted
+	Privacy       *privacy.Scanner // what must stay; nil is privacy.Default
+	DialTimeout   time.Duration    // to connect and for the TLS handshake; 0 means 10 s
+	HeaderTimeout time.Duration    // from the request sent to its response header; 0 means no limit but the context's
 }
 
 // Gate is what every call passes. Safe for concurrent use.
 type Gate struct {
 	localOnly bool
 	ledger    *Ledger
+	bodies    bool
+	budget    *Budget
+	privacy   *privacy.Scanner
+	taint     taints
 	base      *http.Transport
 }
 
@@ -47,7 +57,10 @@ func New(o Options) *Gate {
 	if o.DialTimeout == 0 {
 		o.DialTimeout = 10 * time.Second
 	}
-	g := &Gate{localOnly: o.LocalOnly, ledger: o.Ledger}
+	g := &Gate{localOnly: o.LocalOnly, ledger: o.Ledger, bodies: o.Bodies && o.Ledger != nil, budget: o.Budget, privacy: o.Privacy}
+	if g.privacy == nil {
+		g.privacy = privacy.Default()
+	}
 	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 30 * time.Second}
 	g.base = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -105,65 +118,13 @@ func whyOf(ctx context.Context) string {
 	return s
 }
 
+func digestOf(data []byte) string {
+	d := sha256.Sum256(data)
+	return hex.EncodeToString(d[:])
+}
+
 func refusal(op, path string) error {
 	return &fault.Error{Op: op, Path: path, Err: ErrLocalOnly, Hint: "leave --local-only out, or unset CRAYON_LOCAL_ONLY", Exit: fault.ExitRefused}
-}
-
-type roundTripper struct {
-	g       *Gate
-	purpose string
-}
-
-func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	e := Entry{Purpose: t.purpose, Kind: KindHTTP, Host: req.URL.Host, Method: req.Method, Path: bare(req.URL), Why: whyOf(req.Context())}
-	closeBody := func() {
-		if req.Body != nil {
-			req.Body.Close()
-		}
-	}
-	if t.g.localOnly {
-		closeBody()
-		err := refusal("dial", req.URL.Host)
-		if lerr := t.g.ledger.refused(e, ErrLocalOnly.Error()); lerr != nil {
-			err = errors.Join(err, lerr)
-		}
-		return nil, err
-	}
-	// What can't be listed does not leave.
-	call, err := t.g.ledger.begin(e)
-	if err != nil {
-		closeBody()
-		return nil, err
-	}
-	out := &tally{sum: sha256.New()}
-	clone := req.Clone(req.Context())
-	if req.Body != nil && req.Body != http.NoBody {
-		clone.Body = &countedBody{ReadCloser: req.Body, tally: out}
-		if req.GetBody != nil {
-			clone.GetBody = func() (io.ReadCloser, error) {
-				b, err := req.GetBody()
-				if err != nil {
-					return nil, err
-				}
-				out.restart()
-				return &countedBody{ReadCloser: b, tally: out}, nil
-			}
-		}
-	}
-	resp, err := t.g.base.RoundTrip(clone)
-	if err != nil {
-		lerr := call.end(Entry{Out: out.bytes(), OutSHA256: out.digest(), Error: reason(err)})
-		return nil, errors.Join(err, lerr)
-	}
-	in := &tally{sum: sha256.New()}
-	resp.Body = &countedBody{ReadCloser: resp.Body, tally: in, done: func(err error) error {
-		end := Entry{Status: resp.StatusCode, Out: out.bytes(), OutSHA256: out.digest(), In: in.bytes(), InSHA256: in.digest()}
-		if err != nil {
-			end.Error = reason(err)
-		}
-		return call.end(end)
-	}}
-	return resp, nil
 }
 
 // bare is a URL's path with the names of its query but not their values, which
@@ -207,6 +168,8 @@ func reason(err error) string {
 	case errors.As(err, &op):
 		return op.Op + " failed"
 	// net/http tells these apart by text alone.
+	case errors.Is(err, errTooMany):
+		return errTooMany.Error()
 	case strings.Contains(err.Error(), "malformed HTTP"):
 		return "not an HTTP answer"
 	case strings.Contains(err.Error(), "response headers exceeded"):
@@ -217,9 +180,10 @@ func reason(err error) string {
 
 // tally counts and digests a body.
 type tally struct {
-	mu  sync.Mutex
-	n   int64
-	sum hash.Hash
+	mu   sync.Mutex
+	n    int64
+	sum  hash.Hash
+	kept *bytes.Buffer // what passed; nil: nothing is kept
 }
 
 func (t *tally) add(p []byte) {
@@ -230,6 +194,9 @@ func (t *tally) add(p []byte) {
 	defer t.mu.Unlock()
 	t.n += int64(len(p))
 	t.sum.Write(p)
+	if t.kept != nil && t.kept.Len()+len(p) <= maxAnswerBody {
+		t.kept.Write(p)
+	}
 }
 
 // restart begins the digest anew for a body sent again; the bytes add up.
@@ -259,6 +226,7 @@ func (t *tally) digest() string {
 type countedBody struct {
 	io.ReadCloser
 	tally *tally
+	meter *meter // nil: tokens are not counted
 	once  sync.Once
 	done  func(error) error
 }
@@ -266,6 +234,9 @@ type countedBody struct {
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.tally.add(p[:n])
+	if merr := b.meter.write(p[:n]); merr != nil && (err == nil || err == io.EOF) {
+		err = merr
+	}
 	if err != nil {
 		cause := err
 		if err == io.EOF {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"crayon/internal/fault"
 )
 
 // guard stands between the API client and the gate: it turns every response
@@ -31,6 +33,8 @@ func (t *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			req.Header.Del(name)
 		}
 	}
+	// Each sending is counted by itself: none may be repeated unseen.
+	req.Header.Del("Idempotency-Key")
 	req.Header.Set("User-Agent", "crayon")
 	req.Header.Set("Accept", t.accept)
 	resp, err := t.next.RoundTrip(req)
@@ -152,15 +156,18 @@ var (
 func classify(ctx context.Context, parent context.Context, err error, begun bool, scrub func(string) string) error {
 	var f *Failure
 	var read *readError
+	var told *fault.Error
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, ErrLocalOnly):
-		return err
+	case errors.As(err, &told):
+		return told // the gate's own: local-only, private, over budget, the ledger
 	case errors.Is(parent.Err(), context.Canceled):
 		return context.Canceled
 	case errors.Is(err, errTooLarge):
 		return &Failure{Kind: TooLarge}
+	case errors.Is(err, errTooMany):
+		return &Failure{Kind: TooLarge, Detail: errTooMany.Error()}
 	case errors.Is(context.Cause(ctx), errStall):
 		return &Failure{Kind: Cut, Detail: errStall.Error()}
 	case errors.Is(context.Cause(ctx), errSlow), errors.Is(err, context.DeadlineExceeded), isTimeout(err):

@@ -45,6 +45,7 @@ type Entry struct {
 	Method    string    `json:"method,omitempty"` // HTTP method, or the program
 	Path      string    `json:"path,omitempty"`   // without query values; for a process, its arguments
 	Why       string    `json:"why,omitempty"`    // such as the routing reason
+	Key       string    `json:"key,omitempty"`    // name of the client's key, never the key
 	Status    int       `json:"status,omitempty"` // HTTP status, or exit code of the process
 	Out       int64     `json:"out,omitempty"`    // body bytes sent
 	In        int64     `json:"in,omitempty"`     // body bytes received
@@ -52,6 +53,11 @@ type Entry struct {
 	InSHA256  string    `json:"in_sha256,omitempty"` // of what was received, whole or not
 	MS        int64     `json:"ms,omitempty"`        // from leaving to the end
 	Error     string    `json:"error,omitempty"`
+
+	PromptTokens     int64  `json:"prompt_tokens,omitempty"` // as counted by the budget
+	CompletionTokens int64  `json:"completion_tokens,omitempty"`
+	Cost             Money  `json:"cost,omitempty"`    // in the currency of the server's prices
+	Counted          string `json:"counted,omitempty"` // usage, bytes, most or none: how the tokens are known
 }
 
 // Ledger is the append-only file of calls, JSON lines, mode 0600. Several
@@ -73,6 +79,10 @@ func OpenLedger(path string) (*Ledger, error) {
 	}
 	return &Ledger{path: path}, f.Close()
 }
+
+// LedgerAt is OpenLedger without a look at the file: if it can't be written,
+// every call is refused when it wants to leave.
+func LedgerAt(path string) *Ledger { return &Ledger{path: path} }
 
 // Path is the ledger's file.
 func (l *Ledger) Path() string { return l.path }
@@ -133,6 +143,7 @@ func parseLedger(r io.Reader, since time.Time) (entries []Entry, skipped int, er
 				b := &entries[i]
 				b.State, b.Status, b.Error, b.MS = e.State, e.Status, e.Error, e.MS
 				b.Out, b.In, b.OutSHA256, b.InSHA256 = e.Out, e.In, e.OutSHA256, e.InSHA256
+				b.PromptTokens, b.CompletionTokens, b.Cost, b.Counted = e.PromptTokens, e.CompletionTokens, e.Cost, e.Counted
 			case e.State == StateBegun || e.State == StateRefused:
 				if _, twice := at[e.ID]; twice {
 					skipped++
@@ -178,6 +189,20 @@ func (c *call) end(e Entry) error {
 	}
 	e.ID, e.State, e.Time, e.MS = c.id, StateEnded, time.Now().UTC(), time.Since(c.start).Milliseconds()
 	return c.ledger.append(e)
+}
+
+// BodyPath is where the body of an entry is kept, if bodies are: its request's
+// or its response's.
+func (l *Ledger) BodyPath(id, side string) string {
+	return filepath.Join(filepath.Dir(l.path), "ledger-bodies", id+"."+side)
+}
+
+// keep writes a body beside the ledger.
+func (c *call) keep(side string, body []byte) error {
+	if c.ledger == nil || len(body) == 0 {
+		return nil
+	}
+	return store.WriteBytes(c.ledger.BodyPath(c.id, side), body)
 }
 
 func (l *Ledger) refused(e Entry, why string) error {

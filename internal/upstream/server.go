@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,31 +13,39 @@ import (
 	"time"
 
 	"crayon/internal/fault"
+	"crayon/internal/privacy"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
+	"github.com/tidwall/sjson"
 )
 
 // ServerOptions say which server answers and how long it may take.
 type ServerOptions struct {
-	URL     string        // base of an OpenAI-compatible API; without a path, /v1 is added
-	Key     string        // bearer key; "" sends none. Never printed
-	Model   string        // model name; "" asks the server for its first one
-	Timeout time.Duration // for a whole answer, or to a stream's first piece; 0 means 60 s
-	Idle    time.Duration // longest silence inside a stream; 0 means 30 s
-	Retries int           // further attempts before the first byte; negative means none, 0 means 2
-	MaxWait time.Duration // longest Retry-After that is waited for; 0 means 20 s
-	MaxBody int64         // most bytes of a response; 0 means 16 MiB
+	URL     string           // base of an OpenAI-compatible API; without a path, /v1 is added
+	Key     string           // bearer key; "" sends none. Never printed
+	Model   string           // model name; "" asks the server for its first one
+	Timeout time.Duration    // for a whole answer, or to a stream's first piece; 0 means 60 s
+	Idle    time.Duration    // longest silence inside a stream; 0 means 30 s
+	Retries int              // further attempts before the first byte; negative means none, 0 means 2
+	MaxWait time.Duration    // longest Retry-After that is waited for; 0 means 20 s
+	MaxBody int64            // most bytes of a response; 0 means 16 MiB
+	Context int              // most tokens it takes, with the answer; 0 is not known
+	Price   *Price           // nil is not known: refused where money is limited
+	Now     func() time.Time // for its health; nil is time.Now
 }
 
 // Server is the larger LLM, behind the gate. Safe for concurrent use.
 type Server struct {
+	gate  *Gate
 	opt   ServerOptions
 	base  *url.URL
 	plain openai.ChatCompletionService
 	sse   openai.ChatCompletionService
 	list  openai.ModelService
+
+	breaker breaker
 
 	mu    sync.Mutex
 	model string
@@ -66,11 +75,17 @@ func NewServer(g *Gate, o ServerOptions) (*Server, error) {
 	if o.MaxBody == 0 {
 		o.MaxBody = 16 << 20
 	}
-	s := &Server{opt: o, base: base, model: o.Model}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Price == nil && g.budget.limitsMoney() {
+		return nil, &fault.Error{Op: "use server", Path: base.Host, Err: errors.New("money is limited, and its price is not known"), Hint: "set server.price_in and server.price_out, which may be 0", Exit: fault.ExitUsage}
+	}
+	s := &Server{gate: g, opt: o, base: base, model: o.Model, breaker: breaker{now: o.Now}}
 	// The services are made without openai.NewClient, which would take a key
 	// and an address from the OPENAI_* environment.
 	with := func(accept string) []option.RequestOption {
-		client := g.Client("chat")
+		client := g.Client(purposeChat)
 		client.Transport = &guard{next: client.Transport, accept: accept, limit: o.MaxBody, scrub: s.scrub}
 		// A prompt goes to the address that was set and to no other.
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -84,26 +99,6 @@ func NewServer(g *Gate, o ServerOptions) (*Server, error) {
 	s.sse = openai.NewChatCompletionService(with("text/event-stream")...)
 	s.list = openai.NewModelService(with("application/json")...)
 	return s, nil
-}
-
-// NewServers is NewServer for several, in order of preference. A key that would
-// go to several hosts is refused: it is a secret between the user and one.
-func NewServers(g *Gate, all []ServerOptions) ([]*Server, error) {
-	var servers []*Server
-	hosts := map[string]string{}
-	for _, o := range all {
-		s, err := NewServer(g, o)
-		if err != nil {
-			return nil, err
-		}
-		host := s.base.Hostname()
-		if other, known := hosts[o.Key]; known && o.Key != "" && other != host {
-			return nil, &fault.Error{Op: "use server", Path: host, Err: fmt.Errorf("it would get the key of %s", other), Hint: "a key of its own for each host in CRAYON_SERVER_KEY, or none: KEY,", Exit: fault.ExitUsage}
-		}
-		hosts[o.Key] = host
-		servers = append(servers, s)
-	}
-	return servers, nil
 }
 
 func baseURL(s string) (*url.URL, error) {
@@ -167,6 +162,16 @@ type Request struct {
 	Seed        *int64
 	Stop        []string // at most 4
 	Why         string   // for the ledger: the routing reason
+
+	Key          string // name of the client's key, which the budget counts it under; never the key
+	Conversation string // its id, if the client gives one; once private, it stays so
+	Private      bool   // tagged so: it does not leave
+
+	// Body, if set, is a chat request as a client made it, with tools, response
+	// format and all: it leaves as it is but for model, stream, and where the
+	// budget needs one, max_tokens. Of the fields above only the last five and
+	// Model count then.
+	Body json.RawMessage
 }
 
 // Usage counts tokens as the server counts them; zero when it does not say.
@@ -179,9 +184,10 @@ type Reply struct {
 	Model        string // as the server names it
 	ID           string
 	Usage        Usage
-	Attempts     int           // requests made, retries included
-	FirstByte    time.Duration // from the call to the first piece of text
-	Took         time.Duration // from the call to the end
+	Attempts     int             // requests made, retries included
+	FirstByte    time.Duration   // from the call to the first piece of text
+	Took         time.Duration   // from the call to the end
+	Raw          json.RawMessage // the whole answer as the server gave it, for a Request with a Body
 }
 
 func (s *Server) params(model string, r Request) (openai.ChatCompletionNewParams, error) {
@@ -203,9 +209,9 @@ func (s *Server) params(model string, r Request) (openai.ChatCompletionNewParams
 	if len(p.Messages) == 0 {
 		return p, &fault.Error{Op: "ask server", Err: errors.New("no messages"), Exit: fault.ExitUsage}
 	}
-	if r.MaxTokens > 0 {
+	if n := s.longest(r); n > 0 {
 		// The older name: every compatible server knows it.
-		p.MaxTokens = param.NewOpt(int64(r.MaxTokens))
+		p.MaxTokens = param.NewOpt(int64(n))
 	}
 	if r.Temperature != nil {
 		p.Temperature = param.NewOpt(*r.Temperature)
@@ -222,22 +228,98 @@ func (s *Server) params(model string, r Request) (openai.ChatCompletionNewParams
 	return p, nil
 }
 
-// Complete asks for a whole answer.
-func (s *Server) Complete(ctx context.Context, r Request) (Reply, error) {
-	ctx = WithWhy(ctx, r.Why)
-	start := time.Now()
+// ready is what a request needs before its first call: it may leave, this
+// server can be asked, and the gate knows whose it is. done is to be told how
+// it went.
+func (s *Server) ready(ctx context.Context, r Request, stream bool) (_ context.Context, p openai.ChatCompletionNewParams, opts []option.RequestOption, undo *privacy.Undo, err error) {
+	if r.Body == nil {
+		if _, err = s.params("", r); err != nil {
+			return ctx, p, nil, nil, err
+		}
+	}
+	if r, undo, err = s.clear(r); err != nil {
+		return ctx, p, nil, nil, s.gate.refuse(s.entry(r), err)
+	}
+	if err = s.able(r, first(ctx)); err != nil {
+		return ctx, p, nil, nil, s.notAble(r, err)
+	}
+	ctx = s.caller(WithWhy(ctx, r.Why), r)
+	if err = s.breaker.enter(); err != nil {
+		return ctx, p, nil, nil, s.fault(err, "")
+	}
+	defer func() {
+		if err != nil {
+			s.breaker.leave(err)
+		}
+	}()
 	model, err := s.modelFor(ctx, r)
 	if err != nil {
-		return Reply{}, err
+		return ctx, p, nil, nil, err
 	}
-	p, err := s.params(model, r)
+	if r.Body == nil {
+		p, err = s.params(model, r)
+		if stream {
+			p.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: param.NewOpt(true)}
+		}
+		return ctx, p, nil, undo, err
+	}
+	body, err := s.body(model, r, stream)
+	return ctx, p, []option.RequestOption{option.WithRequestBody("application/json", body)}, nil, err
+}
+
+// entry is a request that never became a call, as the ledger lists it.
+func (s *Server) entry(r Request) Entry {
+	return Entry{Purpose: purposeChat, Kind: KindHTTP, Host: s.base.Host, Method: http.MethodPost, Path: s.base.Path + "/chat/completions", Why: r.Why, Key: r.Key}
+}
+
+// notAble lists a refusal of the budget; a server that rests or is too small is
+// none.
+func (s *Server) notAble(r Request, err error) error {
+	var over *OverBudget
+	if errors.As(err, &over) {
+		return s.gate.refuse(s.entry(r), err)
+	}
+	return err
+}
+
+// body is a client's own request, set to this server.
+func (s *Server) body(model string, r Request, stream bool) ([]byte, error) {
+	body := []byte(r.Body)
+	var err error
+	set := func(name string, v any) {
+		if err == nil {
+			body, err = sjson.SetBytes(body, name, v)
+		}
+	}
+	set("model", model)
+	set("stream", stream)
+	if stream {
+		set("stream_options.include_usage", true)
+	}
+	if o, _ := outlineOf(r.Body); o.unbounded && s.gate.budget.bounded(r.Key) {
+		set("max_tokens", defaultAnswer)
+	}
+	if err == nil && !json.Valid(body) {
+		err = errors.New("not a JSON object")
+	}
+	if err != nil {
+		return nil, &fault.Error{Op: "ask server", Path: "body", Err: err, Exit: fault.ExitUsage}
+	}
+	return body, nil
+}
+
+// Complete asks for a whole answer.
+func (s *Server) Complete(ctx context.Context, r Request) (reply Reply, err error) {
+	start := time.Now()
+	ctx, p, opts, undo, err := s.ready(ctx, r, false)
 	if err != nil {
 		return Reply{}, err
 	}
+	defer func() { s.breaker.leave(err) }()
 	var res *openai.ChatCompletion
 	attempts, err := s.attempt(ctx, func(ctx context.Context) error {
 		var err error
-		if res, err = s.plain.New(ctx, p); err != nil {
+		if res, err = s.plain.New(ctx, p, opts...); err != nil {
 			return err
 		}
 		if len(res.Choices) == 0 {
@@ -254,8 +336,12 @@ func (s *Server) Complete(ctx context.Context, r Request) (Reply, error) {
 		text = c.Message.Refusal
 	}
 	took := time.Since(start)
-	return Reply{Text: text, FinishReason: string(c.FinishReason), Model: res.Model, ID: res.ID, Attempts: attempts, FirstByte: took, Took: took,
-		Usage: Usage{res.Usage.PromptTokens, res.Usage.CompletionTokens, res.Usage.TotalTokens}}, nil
+	reply = Reply{Text: undo.Text(text), FinishReason: string(c.FinishReason), Model: res.Model, ID: res.ID, Attempts: attempts, FirstByte: took, Took: took,
+		Usage: Usage{res.Usage.PromptTokens, res.Usage.CompletionTokens, res.Usage.TotalTokens}}
+	if r.Body != nil {
+		reply.Raw = json.RawMessage(res.RawJSON())
+	}
+	return reply, nil
 }
 
 // Models asks the server for its models' names.
@@ -371,8 +457,10 @@ func (s *Server) fault(err error, hint string) error {
 			hint = "set CRAYON_SERVER_TIMEOUT higher"
 		case Unauthorized:
 			hint = "set CRAYON_SERVER_KEY or CRAYON_SERVER_KEY_FILE"
-		case RateLimited, Overloaded, Cut:
+		case RateLimited, Overloaded, Cut, Rests:
 			hint = "try again later"
+		case TooLong:
+			hint = "shorten the conversation, or set a server with a longer context"
 		}
 	}
 	return &fault.Error{Op: "ask server", Path: s.base.Host, Err: err, Hint: hint}

@@ -2,14 +2,17 @@ package upstream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/url"
 	"strings"
 	"time"
 
+	"crayon/internal/privacy"
+
 	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/packages/param"
+	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/ssestream"
 )
 
@@ -24,7 +27,11 @@ type Stream struct {
 	sse    *ssestream.Stream[openai.ChatCompletionChunk]
 
 	start time.Time
+	undo  *privacy.Restorer
+	raws  bool // every piece of a client's own request is told, not text alone
+	raw   json.RawMessage
 	delta string
+	last  bool // nothing more is to be read
 	held  bool // delta was read ahead and not yet given out
 	ended bool
 	err   error
@@ -35,21 +42,16 @@ type Stream struct {
 // Stream asks for an answer in pieces. It returns when the first piece of text
 // is there, or the whole answer is empty; every failure before that is
 // returned here, so that another can still answer. Close the stream.
-func (s *Server) Stream(ctx context.Context, r Request) (*Stream, error) {
-	ctx = WithWhy(ctx, r.Why)
+func (s *Server) Stream(ctx context.Context, r Request) (_ *Stream, err error) {
 	start := time.Now()
-	model, err := s.modelFor(ctx, r)
+	ctx, p, opts, undo, err := s.ready(ctx, r, true)
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.params(model, r)
-	if err != nil {
-		return nil, err
-	}
-	p.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: param.NewOpt(true)}
+	defer func() { s.breaker.leave(err) }()
 	for n := 0; ; n++ {
-		st := s.open(ctx, p)
-		st.start = start
+		st := s.open(ctx, p, opts)
+		st.start, st.raws, st.undo = start, r.Body != nil, undo.Stream()
 		st.reply.Attempts = n + 1
 		st.advance()
 		if st.err == nil {
@@ -65,11 +67,11 @@ func (s *Server) Stream(ctx context.Context, r Request) (*Stream, error) {
 	}
 }
 
-func (s *Server) open(parent context.Context, p openai.ChatCompletionNewParams) *Stream {
+func (s *Server) open(parent context.Context, p openai.ChatCompletionNewParams, opts []option.RequestOption) *Stream {
 	ctx, cancel := context.WithCancelCause(parent)
 	st := &Stream{server: s, parent: parent, ctx: ctx, cancel: cancel}
 	st.timer = time.AfterFunc(s.opt.Timeout, func() { cancel(errSlow) })
-	st.sse = s.sse.NewStreaming(ctx, p)
+	st.sse = s.sse.NewStreaming(ctx, p, opts...)
 	return st
 }
 
@@ -85,6 +87,7 @@ func (st *Stream) Next() bool {
 	st.timer.Reset(st.server.opt.Idle)
 	st.advance()
 	if st.err != nil {
+		st.server.breaker.leave(st.err) // a stream that breaks off is a failure too
 		st.err = st.server.fault(st.err, "")
 	}
 	return !st.ended && st.err == nil
@@ -92,6 +95,10 @@ func (st *Stream) Next() bool {
 
 // Delta is the piece of text that Next found.
 func (st *Stream) Delta() string { return st.delta }
+
+// Raw is the piece that Next found as the server gave it, tool calls and all,
+// for a Request with a Body; nil for others.
+func (st *Stream) Raw() json.RawMessage { return st.raw }
 
 // Err is the failure that ended the stream, nil after a whole answer. A stream
 // that broke off has a *Failure of kind Cut.
@@ -114,8 +121,8 @@ func (st *Stream) Close() error {
 
 // advance reads to the next chunk with text, or to the end.
 func (st *Stream) advance() {
-	begun := st.text.Len() > 0
-	for st.sse.Next() {
+	begun := st.text.Len() > 0 || st.raw != nil
+	for !st.last && st.sse.Next() {
 		chunk := st.sse.Current()
 		if begun {
 			st.timer.Reset(st.server.opt.Idle)
@@ -140,12 +147,27 @@ func (st *Stream) advance() {
 			if text == "" {
 				text = c.Delta.Refusal
 			}
-			if text != "" {
+			if st.raws {
+				// A role alone is nothing said.
+				if text != "" || c.FinishReason != "" || len(c.Delta.ToolCalls) > 0 {
+					st.delta, st.raw = text, json.RawMessage(chunk.RawJSON())
+					st.text.WriteString(text)
+					return
+				}
+				continue
+			}
+			if text = st.undo.Write(text); text != "" {
 				st.delta = text
 				st.text.WriteString(text)
 				return
 			}
 		}
+	}
+	if rest := st.undo.Flush(); rest != "" {
+		// What looked like a placeholder's beginning, and was none.
+		st.delta, st.last = rest, true
+		st.text.WriteString(rest)
+		return
 	}
 	st.timer.Stop()
 	st.reply.Took = time.Since(st.start)

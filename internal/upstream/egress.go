@@ -1,0 +1,323 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"crayon/internal/fault"
+	"crayon/internal/privacy"
+)
+
+// purposeChat is the purpose of requests that a server LLM answers, which are
+// those that a budget counts.
+const purposeChat = "chat"
+
+// caller is what a request brings along beside its bytes.
+type caller struct {
+	key          string // name of the key that the budget counts it under
+	conversation string // id; "" for none
+	private      bool   // tagged so
+	price        Price
+	sent         *sent // of the query
+}
+
+// sent says whether a query has been counted as one that left.
+type sent struct {
+	mu   sync.Mutex
+	done bool
+}
+
+type callerKey struct{}
+
+func withCaller(ctx context.Context, c *caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+func callerOf(ctx context.Context) *caller {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c
+	}
+	return &caller{sent: &sent{}}
+}
+
+// maxRequest bounds the body of a request, which is read whole before it leaves.
+const maxRequest = 8 << 20
+
+func bodyOf(req *http.Request) ([]byte, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil, nil
+	}
+	defer req.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(req.Body, maxRequest+1))
+	if err == nil && len(data) > maxRequest {
+		err = fmt.Errorf("the request has more than %d bytes", maxRequest)
+	}
+	return data, err
+}
+
+// screen refuses what is private: tagged, found by the scanner, part of a
+// conversation that was, or unreadable.
+func (g *Gate) screen(c *caller, parts []privacy.Part) error {
+	switch {
+	case c.private:
+		g.taint.add(c.conversation)
+		return private(&Private{Tag: tagRequest})
+	case g.taint.has(c.conversation):
+		return private(&Private{Tag: tagConversation})
+	}
+	found, err := g.privacy.Scan(parts)
+	switch {
+	case err != nil:
+		g.taint.add(c.conversation)
+		return private(&Private{Tag: tagUnread})
+	case len(found) > 0:
+		g.taint.add(c.conversation)
+		return private(&Private{Kinds: privacy.KindsOf(found)})
+	}
+	return nil
+}
+
+// partsOf are all texts of a request's body: the turns of the conversation by
+// their roles, and every other string and large number.
+func partsOf(body []byte) []privacy.Part {
+	if len(body) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) != nil || dec.More() {
+		return []privacy.Part{{Role: "user", Text: string(body)}}
+	}
+	var parts []privacy.Part
+	fields, ok := v.(map[string]any)
+	if !ok {
+		return append(parts, privacy.Part{Text: strings.Join(stringsOf(v, nil), "\n")})
+	}
+	for name, x := range fields {
+		turns, ok := x.([]any)
+		switch {
+		case name == "messages" && ok:
+			for _, turn := range turns {
+				role := "user"
+				if m, ok := turn.(map[string]any); ok {
+					if r, ok := m["role"].(string); ok && len(r) < 16 {
+						role = r
+						delete(m, "role")
+					}
+				}
+				parts = append(parts, privacy.Part{Role: role, Text: strings.Join(stringsOf(turn, nil), "\n")})
+			}
+		case name != "seed":
+			parts = append(parts, privacy.Part{Text: strings.Join(append(stringsOf(x, nil), name), "\n")})
+		}
+	}
+	return parts
+}
+
+// leastDigits is how long a number must be to be looked at.
+const leastDigits = 8
+
+func stringsOf(v any, to []string) []string {
+	switch v := v.(type) {
+	case string:
+		return append(to, v)
+	case json.Number:
+		if len(v) >= leastDigits {
+			return append(to, string(v))
+		}
+	case []any:
+		for _, x := range v {
+			to = stringsOf(x, to)
+		}
+	case map[string]any:
+		// The text of a turn first; the rest in the order of no map.
+		for _, first := range []string{"content", "text"} {
+			if x, ok := v[first]; ok {
+				to = stringsOf(x, to)
+			}
+		}
+		for k, x := range v {
+			if k != "content" && k != "text" {
+				to = stringsOf(x, append(to, k))
+			}
+		}
+	}
+	return to
+}
+
+// refuse lists a call that does not leave.
+func (g *Gate) refuse(e Entry, err error) error {
+	why := err.Error()
+	var p *Private
+	var o *OverBudget
+	switch {
+	case errors.As(err, &p):
+		why = p.Error()
+	case errors.As(err, &o):
+		why = o.Error()
+	case errors.Is(err, ErrLocalOnly):
+		why = ErrLocalOnly.Error()
+	}
+	if lerr := g.ledger.refused(e, why); lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	return err
+}
+
+type roundTripper struct {
+	g       *Gate
+	purpose string
+}
+
+// RoundTrip lets a request out, or refuses it: local-only, private, over
+// budget, or not to be listed. What leaves is what was looked at, byte for
+// byte.
+func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	g, who := t.g, callerOf(req.Context())
+	e := Entry{Purpose: t.purpose, Kind: KindHTTP, Host: req.URL.Host, Method: req.Method, Path: bare(req.URL), Why: whyOf(req.Context()), Key: who.key}
+	if g.localOnly {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, g.refuse(e, refusal("dial", req.URL.Host))
+	}
+	body, err := bodyOf(req)
+	if err != nil {
+		return nil, &fault.Error{Op: "ask server", Path: req.URL.Host, Err: err}
+	}
+	if len(body) > 0 {
+		if err := g.screen(who, partsOf(body)); err != nil {
+			return nil, g.refuse(e, err)
+		}
+	}
+	var h *hold
+	var m *meter
+	if t.purpose == purposeChat && req.Method == http.MethodPost {
+		o, most := outlineOf(body)
+		m = &meter{most: most, unbounded: o.unbounded, stream: o.Stream}
+		if h, err = g.reserve(who, most); err != nil {
+			return nil, g.refuse(e, err)
+		}
+	}
+	// What can't be listed does not leave.
+	e.Out = int64(len(body))
+	if len(body) > 0 {
+		e.OutSHA256 = digestOf(body)
+	}
+	call, err := g.ledger.begin(e)
+	if err == nil && g.bodies {
+		err = call.keep("request", body)
+	}
+	if err != nil {
+		return nil, errors.Join(err, h.settle(0, 0))
+	}
+	out := &tally{sum: sha256.New()}
+	clone := req.Clone(req.Context())
+	clone.Body, clone.GetBody, clone.ContentLength = nil, nil, int64(len(body))
+	if len(body) > 0 {
+		clone.Body = &countedBody{ReadCloser: io.NopCloser(bytes.NewReader(body)), tally: out}
+		if m == nil {
+			// The transport may send it again on another connection. Not a
+			// chat: each sending is a call of its own.
+			clone.GetBody = func() (io.ReadCloser, error) {
+				out.restart()
+				return &countedBody{ReadCloser: io.NopCloser(bytes.NewReader(body)), tally: out}, nil
+			}
+		}
+	}
+	end := func(status int, in *tally, cause error) error {
+		end := Entry{Status: status, Out: out.bytes(), OutSHA256: out.digest()}
+		if in != nil {
+			end.In, end.InSHA256 = in.bytes(), in.digest()
+		}
+		if cause != nil {
+			end.Error = reason(cause)
+		}
+		var serr error
+		if m != nil {
+			t, how := m.spent(status, cause)
+			cost := who.price.cost(t)
+			end.PromptTokens, end.CompletionTokens, end.Cost, end.Counted = t.in, t.out, cost, how
+			serr = h.settle(t.total(), cost)
+		}
+		return errors.Join(serr, call.end(end))
+	}
+	resp, err := g.base.RoundTrip(clone)
+	if err != nil {
+		return nil, errors.Join(err, end(0, nil, err))
+	}
+	in := &tally{sum: sha256.New()}
+	if g.bodies {
+		in.kept = &bytes.Buffer{}
+	}
+	resp.Body = &countedBody{ReadCloser: resp.Body, tally: in, meter: m, done: func(cause error) error {
+		err := end(resp.StatusCode, in, cause)
+		if g.bodies {
+			err = errors.Join(err, call.keep("response", in.kept.Bytes()))
+		}
+		return err
+	}}
+	return resp, nil
+}
+
+// reserve counts a call with the most it can cost; a query that left before
+// (another server, a retry) counts no further to the share.
+func (g *Gate) reserve(c *caller, most tokens) (*hold, error) {
+	c.sent.mu.Lock()
+	defer c.sent.mu.Unlock()
+	h, err := g.budget.reserve(demand{key: c.key, tokens: most.total(), money: c.price.cost(most), sent: !c.sent.done})
+	if err == nil {
+		c.sent.done = true
+	}
+	return h, err
+}
+
+// taints are the conversations that held something private, by the digest of
+// their ids.
+type taints struct {
+	mu    sync.Mutex
+	seen  map[[32]byte]bool
+	order [][32]byte
+}
+
+// maxTaints bounds those remembered; the oldest are forgotten.
+const maxTaints = 1 << 16
+
+func (t *taints) add(id string) {
+	if id == "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := sha256.Sum256([]byte(id))
+	if t.seen[d] {
+		return
+	}
+	if t.seen == nil {
+		t.seen = map[[32]byte]bool{}
+	}
+	if len(t.order) == maxTaints {
+		delete(t.seen, t.order[0])
+		t.order = t.order[1:]
+	}
+	t.seen[d] = true
+	t.order = append(t.order, d)
+}
+
+func (t *taints) has(id string) bool {
+	if id == "" {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seen[sha256.Sum256([]byte(id))]
+}
