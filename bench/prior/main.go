@@ -4,6 +4,7 @@
 //
 //	go run ./bench/prior -out internal/strategy/prior.json bench/results/raw/*.jsonl.gz
 //	go run ./bench/prior -leave-out FAMILY,FAMILY -out fold3.json ROWS...
+//	go run ./bench/prior -folds -out DIR FOLD1.jsonl.gz ... FOLD5.jsonl.gz
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"strings"
 
 	"crayon/internal/atomicfile"
+	"crayon/internal/bench"
 	"crayon/internal/fault"
 	"crayon/internal/strategy"
 )
@@ -30,9 +32,18 @@ func main() {
 	}
 }
 
+// options are the flags.
+type options struct {
+	out, fallback, note string
+	leaveOut            []string
+	examples            int
+	was                 *strategy.Prior
+}
+
 func run(args []string, out io.Writer) error {
 	f := flag.NewFlagSet("prior", flag.ContinueOnError)
-	to := f.String("out", "", "write the prior here; nothing: only say what it does")
+	to := f.String("out", "", "write the prior here, of -folds into this folder; nothing: only say what it does")
+	folds := f.Bool("folds", false, "the ROWS are of folds 1, 2, ..., a file each: learn a prior for each from the others, and one from all")
 	leaveOut := f.String("leave-out", "", "families to leave out, `A,B`")
 	only := f.Int("examples", -1, "take only users of so many examples; -1 all")
 	was := f.String("was", "", "prior whose terms stand where the rows say nothing; nothing: the program's own")
@@ -41,48 +52,56 @@ func run(args []string, out io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	before := strategy.DefaultPrior()
+	o := options{out: *to, fallback: *fallback, note: *note, leaveOut: strings.Split(*leaveOut, ","), examples: *only, was: strategy.DefaultPrior()}
 	if *was != "" {
 		data, err := os.ReadFile(*was)
 		if err != nil {
 			return err
 		}
-		if before, err = strategy.ParsePrior(data); err != nil {
+		if o.was, err = strategy.ParsePrior(data); err != nil {
 			return err
 		}
 	}
-	without := strings.Split(*leaveOut, ",")
-	var rows []*strategy.Observed
+	files := make([][]*strategy.Observed, f.NArg())
 	left := 0
-	for _, path := range f.Args() {
-		err := read(path, func(o *strategy.Observed) error {
-			if slices.Contains(without, o.Family) || *only >= 0 && o.Examples != *only {
+	for i, path := range f.Args() {
+		err := read(path, func(row *strategy.Observed) error {
+			if slices.Contains(o.leaveOut, row.Family) || o.examples >= 0 && row.Examples != o.examples || *folds && row.Group != string(bench.NewDataset) {
 				left++
 				return nil
 			}
-			rows = append(rows, o)
+			files[i] = append(files[i], row)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
+	fmt.Fprintf(out, "%d rows left out\n", left)
+	if *folds {
+		return o.crossFit(files, out)
+	}
+	return o.learn(slices.Concat(files...), o.out, o.note, out)
+}
+
+// learn makes one prior of rows and writes it to a file, "" for none.
+func (o *options) learn(rows []*strategy.Observed, to, note string, out io.Writer) error {
 	if len(rows) == 0 {
 		return &fault.Error{Op: "learn prior", Err: errors.New("no rows"), Hint: "go run ./bench/prior ROWS.jsonl", Exit: fault.ExitUsage}
 	}
-	learned, err := strategy.Learn(rows, before, *fallback, *note)
+	learned, err := strategy.Learn(rows, o.was, o.fallback, note)
 	if err != nil {
 		return err
 	}
-	report(out, learned, len(rows), left)
-	if *to == "" {
+	report(out, learned, len(rows))
+	if to == "" {
 		return nil
 	}
 	data, err := compact(learned.Prior)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(*to, func(w io.Writer) error { _, err := w.Write(data); return err })
+	return atomicfile.Write(to, func(w io.Writer) error { _, err := w.Write(data); return err })
 }
 
 func read(path string, each func(*strategy.Observed) error) error {
@@ -103,11 +122,11 @@ func read(path string, each func(*strategy.Observed) error) error {
 	return strategy.ReadObserved(path, r, each)
 }
 
-func report(w io.Writer, l *strategy.Learned, rows, left int) {
-	fmt.Fprintf(w, "%d rows, %d left out\n\nstacks at the mean of a prior that was learned without their family, against the blend (macro over data sets)\n", rows, left)
+func report(w io.Writer, l *strategy.Learned, rows int) {
+	fmt.Fprintf(w, "\n%d rows: %s\n\nstacks whose prior was learned without the family, on rows they were not fitted to (accuracy, loss; macro over data sets)\n", rows, l.Prior.Note)
 	for _, c := range l.Checks {
-		fmt.Fprintf(w, "  %-12s %-8s %4d users %3d data sets   accuracy %.3f, blend %.3f   loss %.3f, blend %.3f\n",
-			c.Strategy, c.Kind, c.Users, c.Datasets, c.Accuracy, c.Blend, c.Loss, c.BlendLoss)
+		fmt.Fprintf(w, "  %-12s %-8s %4d users %3d data sets   fitted %.3f %.3f   at the mean %.3f %.3f   shared_shots %.3f %.3f\n",
+			c.Strategy, c.Kind, c.Users, c.Datasets, c.Fitted.Accuracy, c.Fitted.Loss, c.Mean.Accuracy, c.Mean.Loss, c.Default.Accuracy, c.Default.Loss)
 	}
 	fmt.Fprintf(w, "\nchoice: default %s; without labels the blend from a scope of %.3f\n", l.Prior.Choice.Default, l.Prior.Choice.Scope)
 	for _, kind := range strategy.Kinds {

@@ -40,10 +40,15 @@ type Considered struct {
 	Rows      int     `json:"rows"`
 }
 
+// sure is how much better than the default the strategy is, at the least
+// likely; 0 for the default.
+func (c *Considered) sure() float64 { return c.Posterior - c.Deviation }
+
 // Choose rates strategies on the task's own labelled rows, each left out of
-// what is fitted to it, and fits the one with the best posterior: the advantage
-// in ranking loss that other users' tasks promise, corrected by what is
-// observed here as far as so few rows can. names nil: those that the budget
+// what is fitted to it: the advantage in ranking loss that other users' tasks
+// promise, corrected by what is observed here as far as so few rows can. It fits
+// the one whose posterior is furthest above one deviation, or else the default:
+// the best of many uncertain ones is mostly the luckiest. names nil: those that the budget
 // allows. Without labels it goes by the scope. progress may be nil.
 func Choose(ctx context.Context, e Engine, t Task, names []string, progress func(done, total int)) (*Plan, error) {
 	m := NewMemo(e)
@@ -60,7 +65,7 @@ func Choose(ctx context.Context, e Engine, t Task, names []string, progress func
 	}
 	best := 0
 	for i, r := range rated {
-		if r.Posterior > rated[best].Posterior {
+		if r.sure() > rated[best].sure() {
 			best = i
 		}
 	}

@@ -150,6 +150,22 @@ func TestChoosesWhatTheExamplesSpeakFor(t *testing.T) {
 	require.Equal(t, 1.0, byAccuracy.Rated[slices.IndexFunc(byAccuracy.Rated, func(c Considered) bool { return c.Strategy == byAccuracy.Strategy })].Accuracy)
 }
 
+// A strategy that is expected to be better by less than is uncertain does not
+// take the default's place; one that surely is does.
+func TestTheDefaultStaysUnlessAnotherIsSurelyBetter(t *testing.T) {
+	task := rows(16)
+	e := knows(task, func(*Ask) float64 { return 0 }) // what is observed is noise
+	for spread, want := range map[float64]string{0.2: "blend", 0.02: "base"} {
+		prior := *handSet
+		prior.Choice.Kinds = map[Kind]map[string]Experience{KindOf(task): {"blend": {Scale: 1, Noise: 1}, "base": {Scale: 1, Mean: 0.05, Spread: spread, Noise: 4}}}
+		task.Prior = &prior
+		p, err := Choose(t.Context(), e, task, []string{"blend", "base"}, nil)
+		require.NoError(t, err)
+		require.Positive(t, p.Rated[1].Posterior)
+		require.Equal(t, want, p.Strategy, "spread %g", spread)
+	}
+}
+
 func TestUnlabelledGoesByScope(t *testing.T) {
 	e, task := newFake(), rows(4)
 	for i := range task.Rows {
