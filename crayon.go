@@ -26,6 +26,7 @@ import (
 	"crayon/internal/pool"
 	"crayon/internal/pull"
 	"crayon/internal/route"
+	"crayon/internal/route/record"
 	"crayon/internal/store"
 	"crayon/internal/strategy"
 	"crayon/internal/strategy/deviceengine"
@@ -131,7 +132,7 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Adapter: o.Adapter, PrefixCache: o.prefixBytes(), Bare: o.Pool == ""}); err != nil {
 		return nil, err
 	}
-	if err := c.connect(o); err != nil {
+	if err := c.connect(o, digest); err != nil {
 		c.device.Close()
 		return nil, err
 	}
@@ -151,13 +152,15 @@ func (o Options) prefixBytes() int {
 	return o.PrefixCache << 20
 }
 
-// connect readies the way to the server without dialling.
-func (c *Crayon) connect(o Options) error {
+// connect readies the way to the server without dialling; digest is that of the
+// model's file.
+func (c *Crayon) connect(o Options, digest string) error {
 	policy := DefaultPolicy()
+	records := record.Open(c.paths.Routing())
 	if o.Policy != nil {
 		policy = *o.Policy
 	}
-	c.hybrid = &hybrid.Hybrid{Device: c.device, LocalOnly: o.LocalOnly, Policy: policy}
+	c.hybrid = &hybrid.Hybrid{Device: c.device, LocalOnly: o.LocalOnly, Policy: policy, Base: digest, Records: records}
 	if len(o.Servers) == 0 || o.LocalOnly {
 		return nil
 	}
@@ -174,6 +177,7 @@ func (c *Crayon) connect(o Options) error {
 
 // Close frees the model and ends idle connections.
 func (c *Crayon) Close() error {
+	c.hybrid.Close()
 	if c.gate != nil {
 		c.gate.Close()
 	}

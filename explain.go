@@ -1,10 +1,6 @@
 package crayon
 
-import (
-	"context"
-
-	"crayon/internal/route"
-)
+import "context"
 
 // Nearness is how much a query is like a customisation's examples: the mean
 // cosine similarity to the nearest of them, -1 to 1. No draft is made.
@@ -19,5 +15,5 @@ func (c *Crayon) Nearness(ctx context.Context, custom *Customisation, query stri
 // IfThereWere is the decision at the same numbers if a server were set and
 // nothing stood in its way.
 func IfThereWere(d Decision) (Decision, error) {
-	return route.Decide(d.Signals, d.Thresholds, route.Setting{Mode: d.Mode, HasServer: true})
+	return d.IfThereWere()
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"crayon/internal/customize"
+	"crayon/internal/route/record"
 	"crayon/internal/store"
 )
 
@@ -100,7 +101,15 @@ func (l *Library) Has(name string) bool {
 }
 
 // Rename gives a customisation and its versions another name, which must be free.
-func (l *Library) Rename(from, to string) error { return l.shelf.Rename(from, to) }
+func (l *Library) Rename(from, to string) error {
+	if err := l.shelf.Rename(from, to); err != nil {
+		return err
+	}
+	return l.records().Rename(from, to)
+}
+
+// records is what routing keeps.
+func (l *Library) records() *record.Folder { return record.Open(l.paths.Routing()) }
 
 // Remove takes a customisation away. Its content stays as a version, and Undo
 // brings it back.

@@ -23,6 +23,7 @@ type ServeOptions struct {
 // known by its name in the pool (by its file's, without one), a customisation as
 // that name and "+NAME"; under Options.Adapter there is only that adapter.
 func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
+	c.hybrid.Log = o.Log
 	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.served(),
 		Key: o.Key, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
 	if err != nil {

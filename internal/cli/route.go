@@ -9,8 +9,8 @@ import (
 )
 
 func (a *app) routeCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "route", Short: "Device or server: see how it is decided"})
-	cmd.AddCommand(a.routeExplainCommand())
+	cmd := group(&cobra.Command{Use: "route", Short: "Device or server: see, set and check how it is decided"})
+	cmd.AddCommand(a.routeExplainCommand(), a.routeCalibrateCommand(), a.routeStatusCommand(), a.routeReplayCommand(), a.routeTestCommand(), a.routeHarvestCommand())
 	return cmd
 }
 
@@ -42,5 +42,6 @@ func (a *app) routeExplainCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&side, "route", "", "force a side: device or server")
+	settingFlags(cmd.Flags(), "server.url", "route.mode", "route.samples")
 	return cmd
 }

@@ -162,6 +162,7 @@ func serversOf(s config.Server) []crayon.Server {
 func policyOf(r config.Route) crayon.Policy {
 	p := crayon.DefaultPolicy()
 	p.Mode = route.Mode(r.Mode)
+	p.Shadow, p.Samples, p.Log, p.Harvest = r.Shadow, r.Samples, r.Log, r.Harvest
 	for _, t := range []struct {
 		to   *float32
 		from *float64

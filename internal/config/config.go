@@ -59,6 +59,10 @@ type Route struct {
 	Scope      *float64 `koanf:"scope"`
 	PoolScope  *float64 `koanf:"pool_scope"`
 	Confidence *float64 `koanf:"confidence"`
+	Shadow     float64  `koanf:"shadow"`
+	Samples    int      `koanf:"samples"`
+	Log        string   `koanf:"log"`
+	Harvest    string   `koanf:"harvest"`
 }
 
 // Serve is crayon serve.

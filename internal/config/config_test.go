@@ -232,7 +232,7 @@ func TestPrintNamesEveryKey(t *testing.T) {
 // Each setting given as a flag, a variable or in a file has the same value.
 func TestWaysAgree(t *testing.T) {
 	samples := map[string][]string{"threads": {"0", "7"}, "prefix_cache": {"0", "256"}, "sources": {"pypi", "https,hf"}, "local_only": {"true", "no"}, "server.timeout": {"3s", "1m"},
-		"route.mode": {"server"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
+		"route.mode": {"server", "shadow"}, "route.shadow": {"0.5", "1"}, "route.samples": {"3"}, "route.log": {"text", "off"}, "route.harvest": {"ask"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
 		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""}}
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.SampledFrom(keys).Draw(t, "key")

@@ -53,13 +53,34 @@ var keys = []Key{
 	{Name: "server.key_file", list: true, path: true, parse: words, Help: "files with their keys, in that order"},
 	{Name: "server.model", list: true, parse: words, Help: "their models, in that order, or one for all; empty: the first that is listed"},
 	{Name: "server.timeout", Default: "60s", parse: duration, Help: "longest wait for an answer, or for a stream's first piece"},
-	{Name: "route.mode", Default: "auto", parse: oneOf(modeNames()...), Help: "who answers: " + strings.Join(modeNames(), ", ")},
+	{Name: "route.mode", Default: "auto", parse: mode, Help: "who answers: " + strings.Join(modeNames(), ", ")},
 	{Name: "route.scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to your examples to stay; auto: from the examples; off"},
 	{Name: "route.pool_scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to the pool's indicators to stay; auto; off"},
 	{Name: "route.confidence", Default: "auto", parse: threshold(0, 1), Help: "least mean token probability of the draft to stay; auto; off"},
+	{Name: "route.shadow", Default: "0.1", parse: portion, Help: "in mode shadow, share of queries that the server is asked too"},
+	{Name: "route.samples", Default: "0", parse: count(16), Help: "further drafts to judge free answers by their agreement; each costs one of 32 tokens"},
+	{Name: "route.log", Default: "digests", parse: oneOf("digests", "text", "off"), Help: "log of decisions: without a word of the queries, with their text, or none"},
+	{Name: "route.harvest", Default: "off", parse: oneOf("off", "ask"), Help: "ask: keep answers of the server as candidate examples, for you to look through"},
 	{Name: "serve.addr", Default: "127.0.0.1:8321", parse: hostPort, Help: "address crayon serve listens on"},
 	{Name: "serve.key", Secret: true, parse: text, Help: "key that clients of crayon serve must send"},
 	{Name: "serve.key_file", path: true, parse: text, Help: "file with that key"},
+}
+
+// mode takes the shorter names too.
+func mode(s string) (any, error) {
+	m, err := route.ParseMode(s)
+	if err != nil {
+		return nil, fmt.Errorf("%q: want one of %s", s, strings.Join(modeNames(), ", "))
+	}
+	return string(m), nil
+}
+
+func portion(s string) (any, error) {
+	x, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(x >= 0 && x <= 1) {
+		return nil, fmt.Errorf("%q: want a number from 0 to 1", s)
+	}
+	return x, nil
 }
 
 func modeNames() []string {

@@ -13,7 +13,6 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
 	"crayon/internal/strategy"
-	"crayon/internal/strategy/deviceengine"
 	"crayon/internal/task"
 )
 
@@ -74,11 +73,8 @@ func (c *Customisation) chooses(plan *strategy.Plan) bool { return !plan.Plain()
 
 // Choose is the probability of each label.
 func (q *Query) Choose(ctx context.Context) ([]float64, error) {
-	scores, err := q.plan.Scores(ctx, deviceengine.New(q.d), q.task, []strategy.Row{q.row})
-	if err != nil {
-		return nil, err
-	}
-	return strategy.Softmax(scores[0]), nil
+	probs, _, err := q.Weigh(ctx)
+	return probs, err
 }
 
 // boundTask is the task, made once.

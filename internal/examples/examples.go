@@ -32,6 +32,7 @@ type Example struct {
 	Context  string   // text the question is about, or the system turn; may be empty
 	Choices  []string // the row's own choices, or the label set in a label task; nil when there are none
 	Labelled bool     // Answer is known
+	Server   string   // what the server answered, where Options.Server; "" not known
 	Line     int      // line of the file the row starts on, from 1
 }
 
@@ -47,6 +48,7 @@ type Set struct {
 // Options settles what the file leaves open.
 type Options struct {
 	Labels []string // the label set, when the user names it
+	Server bool     // rows may have a field server
 }
 
 // Read reads an example file; path "-" is standard input.
@@ -73,7 +75,7 @@ func Read(path string, opt Options) (*Set, error) {
 // Parse reads examples from r; name is used in errors and to guess at the
 // format where the contents leave it open.
 func Parse(name string, r io.Reader, opt Options) (*Set, error) {
-	p := &reader{name: name}
+	p := &reader{name: name, server: opt.Server}
 	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
 	if err != nil {
 		return nil, p.fail(0, err, "check the disk or the command that feeds it")
@@ -101,8 +103,9 @@ const templateHint = "`crayon customize --template > mine.csv` writes a file to 
 
 // reader gathers the rows of one file.
 type reader struct {
-	name string
-	out  []Example
+	name   string
+	out    []Example
+	server bool // there may be a field server
 }
 
 // fail is an error at a line, 0 for the whole file.
@@ -147,8 +150,8 @@ func (p *reader) clean(data []byte) ([]byte, error) {
 
 // add checks one row and keeps it. choices is nil when the row has none.
 func (p *reader) add(e Example, choices []string) error {
-	e.Question, e.Answer, e.Context = strings.TrimSpace(e.Question), strings.TrimSpace(e.Answer), strings.TrimSpace(e.Context)
-	for _, f := range []struct{ name, text string }{{"question", e.Question}, {"answer", e.Answer}, {"context", e.Context}} {
+	e.Question, e.Answer, e.Context, e.Server = strings.TrimSpace(e.Question), strings.TrimSpace(e.Answer), strings.TrimSpace(e.Context), strings.TrimSpace(e.Server)
+	for _, f := range []struct{ name, text string }{{"question", e.Question}, {"answer", e.Answer}, {"context", e.Context}, {"server", e.Server}} {
 		if len(f.text) > maxField {
 			return p.fail(e.Line, fmt.Errorf("field %s has %d bytes, at most %d", f.name, len(f.text), maxField), "shorten it; no small LLM reads that much")
 		}

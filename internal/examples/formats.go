@@ -17,6 +17,14 @@ import (
 // fields are the columns of a CSV file and the keys of a JSON line.
 var fields = []string{"question", "answer", "choices", "context"}
 
+// fields are those that this file may have.
+func (p *reader) fields() []string {
+	if p.server {
+		return append(slices.Clone(fields), "server")
+	}
+	return fields
+}
+
 // rows finds the format by the first line that is not blank, by the file's
 // extension where that says nothing, and reads all rows.
 func (p *reader) rows(data []byte) error {
@@ -107,6 +115,8 @@ func (p *reader) table(data []byte, comma rune) error {
 				e.Answer = cell
 			case "context":
 				e.Context = cell
+			case "server":
+				e.Server = cell
 			case "choices":
 				choices = splitChoices(cell)
 			}
@@ -122,9 +132,9 @@ func (p *reader) header(record []string, line int) ([]string, error) {
 	out := make([]string, len(record))
 	for i, cell := range record {
 		name := strings.ToLower(strings.TrimSpace(cell))
-		if !slices.Contains(fields, name) {
+		if !slices.Contains(p.fields(), name) {
 			return nil, p.fail(line, fmt.Errorf("unknown column %q", short(cell)),
-				fmt.Sprintf("did you mean %q? The first line names the columns: question,answer[,choices][,context]", nearest(name, fields)))
+				fmt.Sprintf("did you mean %q? The first line names the columns: question,answer[,choices][,context]", nearest(name, p.fields())))
 		}
 		if slices.Contains(out[:i], name) {
 			return nil, p.fail(line, fmt.Errorf("column %q twice", name), "take one out")
@@ -203,7 +213,7 @@ func (p *reader) object(e *Example, row map[string]json.RawMessage) (choices []s
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if string(row[name]) == "null" && slices.Contains(fields, name) {
+		if string(row[name]) == "null" && slices.Contains(p.fields(), name) {
 			continue
 		}
 		var to *string
@@ -214,6 +224,10 @@ func (p *reader) object(e *Example, row map[string]json.RawMessage) (choices []s
 			to = &e.Answer
 		case "context":
 			to = &e.Context
+		case "server":
+			if to = &e.Server; !p.server {
+				return nil, p.unknown(e.Line, name)
+			}
 		case "choices":
 			if choices, err = p.choices(e.Line, row[name]); err != nil {
 				return nil, err
@@ -222,13 +236,17 @@ func (p *reader) object(e *Example, row map[string]json.RawMessage) (choices []s
 		case "messages":
 			return nil, p.fail(e.Line, errors.New("field messages stands beside others"), "give either messages alone, or question and answer")
 		default:
-			return nil, p.fail(e.Line, fmt.Errorf("unknown field %q", short(name)), fmt.Sprintf("did you mean %q? Known fields: question, answer, choices, context", nearest(name, fields)))
+			return nil, p.unknown(e.Line, name)
 		}
 		if err := json.Unmarshal(row[name], to); err != nil {
 			return nil, p.fail(e.Line, fmt.Errorf("field %s is not text", name), "put its value in double quotes")
 		}
 	}
 	return choices, nil
+}
+
+func (p *reader) unknown(line int, name string) error {
+	return p.fail(line, fmt.Errorf("unknown field %q", short(name)), fmt.Sprintf("did you mean %q? Known fields: %s", nearest(name, p.fields()), strings.Join(p.fields(), ", ")))
 }
 
 // choices reads a JSON line's choices, an array of texts or "a|b|c".

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"crayon/internal/chat"
@@ -16,6 +18,8 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/model"
 	"crayon/internal/route"
+	"crayon/internal/route/record"
+	"crayon/internal/route/signal"
 	"crayon/internal/strategy"
 	"crayon/internal/task"
 	"crayon/internal/upstream"
@@ -27,7 +31,20 @@ type Hybrid struct {
 	Servers   []*upstream.Server // in order of preference; none: none is set
 	LocalOnly bool
 	Policy    Policy
+	Base      string         // sha256 of the model's file, hex: what calibrations hold for; "" is not compared
+	Records   *record.Folder // calibrations, the log, candidates; nil: none of them
+	Log       *slog.Logger   // of what goes wrong beside an answer, and of drift; nil: nowhere
+
+	mu       sync.Mutex
+	profiles map[*customize.Customisation]*profile
+	seen     memory[[]float32] // features by question
+	past     memory[[]bool]    // earlier decisions by conversation: the server answered
+	counts   counts
+	shadows  shadows
 }
+
+// Close waits for queries that the server is asked in the shadow.
+func (h *Hybrid) Close() { h.shadows.close() }
 
 // Policy is what the configuration says about routing. A NaN threshold means:
 // as the customisation says (scope), or off (pool scope, confidence).
@@ -36,6 +53,11 @@ type Policy struct {
 	ScopeUser  float32
 	ScopePool  float32
 	Confidence float32
+
+	Samples int     // further drafts to measure agreement by; each costs a draft
+	Shadow  float64 // share of queries, in mode shadow, that the server is asked too
+	Log     string  // LogDigests ("" too), LogText or LogOff
+	Harvest string  // HarvestAsk, or HarvestOff ("" too)
 }
 
 // Query is one conversation to be answered.
@@ -43,7 +65,8 @@ type Query struct {
 	Messages  []chat.Message
 	Custom    *customize.Customisation // nil: the bare base model
 	Context   string                   // background text for the last turn; "" for none
-	Force     route.Side               // "": as the policy says
+	Force     route.Side               // "": as the mode says
+	Mode      route.Mode               // of this query; "": as the policy says
 	MaxTokens int
 	Stop      []string
 	Top       int  // likeliest tokens the device reports at every position; 0 none
@@ -88,6 +111,15 @@ func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error)
 	start := time.Now()
 	w := &work{h: h, q: q, sink: sink, start: start}
 	defer w.close()
+	a, err := w.answer(ctx)
+	if a.Decision.Route != "" {
+		a.Took = time.Since(start)
+		w.keep(&a, err)
+	}
+	return a, err
+}
+
+func (w *work) answer(ctx context.Context) (Answer, error) {
 	if err := w.prepare(ctx); err != nil {
 		return Answer{}, err
 	}
@@ -106,15 +138,12 @@ func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error)
 	var a Answer
 	if decision.Route == route.Server {
 		a, err = w.fromServer(ctx, decision)
-		if w.spoke || err == nil || ctx.Err() != nil || w.q.Force == route.Server || w.setting.Mode == route.ServerOnly {
-			a.Took = time.Since(start)
+		if w.spoke || err == nil || ctx.Err() != nil || w.q.Force == route.Server || decision.Mode == route.ServerOnly {
 			return a, err
 		}
 		decision = decision.Fallback()
 	}
-	a, err = w.fromDevice(ctx, decision)
-	a.Took = time.Since(start)
-	return a, err
+	return w.fromDevice(ctx, decision)
 }
 
 // Explain decides without answering: every signal, the draft included.
@@ -129,6 +158,18 @@ func (h *Hybrid) Explain(ctx context.Context, q Query) (route.Decision, error) {
 	}
 	d, err := route.Decide(w.signals, w.thresholds, w.setting)
 	return d, unreachable(err)
+}
+
+// ExplainEarly decides by what is known before any draft; final is false where
+// a draft could change it.
+func (h *Hybrid) ExplainEarly(ctx context.Context, q Query) (d route.Decision, final bool, err error) {
+	w := &work{h: h, q: q, start: time.Now()}
+	defer w.close()
+	if err := w.prepare(ctx); err != nil {
+		return route.Decision{}, false, err
+	}
+	d, final, err = route.DecideBeforeDraft(w.signals, w.thresholds, w.setting)
+	return d, final, unreachable(err)
 }
 
 func unreachable(err error) error {
@@ -157,6 +198,8 @@ type work struct {
 	signals    route.Signals
 	thresholds route.Thresholds
 	setting    route.Setting
+	seen       signal.Observation
+	profile    *profile // nil: the bare base model
 
 	draft  *device.Generation
 	label  *device.Choice
@@ -171,8 +214,11 @@ func (w *work) prepare(ctx context.Context) error {
 	}
 	question := w.q.Messages[n-1].Content
 	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: len(w.h.Servers) > 0}
+	if w.q.Mode != "" {
+		w.setting.Mode = w.q.Mode
+	}
 	w.signals = route.Unmeasured()
-	w.thresholds = w.h.thresholds(w.q.Custom)
+	w.signals.Turns = n - 1
 	var labels []string
 	c := w.q.Custom
 	if c != nil {
@@ -180,16 +226,23 @@ func (w *work) prepare(ctx context.Context) error {
 		if _, err := c.Bind(ctx, w.h.Device); err != nil {
 			return err
 		}
-		dir, err := w.h.Device.Direction(ctx, question)
+		p, err := w.h.profile(c)
+		if err != nil {
+			return err
+		}
+		earlier, dir, err := w.h.directions(ctx, w.q.Messages)
 		if err != nil {
 			return err
 		}
 		w.signals = c.Signals(w.h.Device.Pool, dir)
+		w.observe(p, earlier, dir)
+		w.setting.Calibration, w.setting.Calibrated, w.setting.Stale = p.calibration, p.which, p.stale
 		if w.custom, err = c.Query(ctx, w.h.Device, question, w.q.Context, dir); err != nil {
 			return err
 		}
 		w.row = w.custom.Row
 	}
+	w.thresholds = w.h.thresholds(c, w.setting.Calibration != nil)
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
 	return w.encode()
@@ -210,9 +263,11 @@ func (w *work) encode() error {
 
 func (w *work) close() { w.custom.Close() }
 
-func (h *Hybrid) thresholds(c *customize.Customisation) route.Thresholds {
+// thresholds are those in force: where a calibration decides, only what is set by
+// name.
+func (h *Hybrid) thresholds(c *customize.Customisation, calibrated bool) route.Thresholds {
 	t := route.Off()
-	if c != nil {
+	if c != nil && !calibrated {
 		t.ScopeUser, t.ScopePool, t.Confidence = c.Scope.User, c.Scope.Pool, route.DefaultConfidence
 	}
 	set := func(dst *float32, v float32) {
@@ -253,19 +308,21 @@ func (w *work) makeDraft(ctx context.Context) error {
 		return err
 	}
 	var probs []float32
+	ended := false
 	for len(w.pieces) < route.DraftTokens {
 		p, more, err := w.draft.Next(ctx)
 		if err != nil {
 			return err
 		}
 		if !more {
+			ended = true
 			break
 		}
 		w.pieces = append(w.pieces, p)
 		probs = append(probs, prob(p.LogProb))
 	}
-	w.signals = w.signals.WithDraft(probs)
-	return nil
+	w.drafted(probs, ended)
+	return w.sample(ctx)
 }
 
 func (w *work) choose(ctx context.Context, labels []string) error {
@@ -284,14 +341,15 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 	for i, lp := range c.LogProbs {
 		probs[i] = prob(lp)
 	}
-	w.signals = w.signals.WithDraft(probs)
+	w.chosen(ranked(&c), nil)
+	w.drafted(probs, true)
 	return nil
 }
 
 // weigh chooses a label by the plan's own probabilities: the chosen one's is the
 // confidence, said of the answer's first token.
 func (w *work) weigh(ctx context.Context, labels []string) error {
-	probs, err := w.custom.Choose(ctx)
+	probs, others, err := w.custom.Weigh(ctx)
 	if err != nil {
 		return err
 	}
@@ -303,7 +361,8 @@ func (w *work) weigh(ctx context.Context, labels []string) error {
 	c.LogProbs = make([]float32, len(w.h.Device.Form.Answer(labels[c.Index])))
 	c.LogProbs[0] = float32(c.Scores[c.Index])
 	w.label = &c
-	w.signals = w.signals.WithDraft([]float32{float32(probs[c.Index])})
+	w.chosen(c.Scores, others)
+	w.drafted([]float32{float32(probs[c.Index])}, true)
 	return nil
 }
 
@@ -393,20 +452,7 @@ func (w *work) fromDevice(ctx context.Context, d route.Decision) (Answer, error)
 
 func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error) {
 	a := Answer{Decision: d}
-	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: string(d.Reason)}
-	for _, m := range w.msgs {
-		req.Messages = append(req.Messages, upstream.Message{Role: m.Role, Content: m.Content})
-	}
-	t := w.q.Temperature
-	req.Temperature = &t
-	if w.q.TopP > 0 {
-		p := w.q.TopP
-		req.TopP = &p
-	}
-	if w.q.SendSeed {
-		seed := int64(w.q.Seed)
-		req.Seed = &seed
-	}
+	req := w.request(string(d.Reason))
 	st, err := w.stream(ctx, req)
 	if err != nil {
 		return a, err
@@ -426,6 +472,25 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 	a.Finish, a.Model = r.FinishReason, r.Model
 	a.PromptTokens, a.CompletionTokens = int(r.Usage.Prompt), int(r.Usage.Completion)
 	return a, st.Err()
+}
+
+// request is the query as a server is asked it, with the reason for the ledger.
+func (w *work) request(why string) upstream.Request {
+	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: why}
+	for _, m := range w.msgs {
+		req.Messages = append(req.Messages, upstream.Message{Role: m.Role, Content: m.Content})
+	}
+	t := w.q.Temperature
+	req.Temperature = &t
+	if w.q.TopP > 0 {
+		p := w.q.TopP
+		req.TopP = &p
+	}
+	if w.q.SendSeed {
+		seed := int64(w.q.Seed)
+		req.Seed = &seed
+	}
+	return req
 }
 
 // stream asks the servers in turn until one says its first byte. Each try is in

@@ -299,8 +299,7 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("forced server that can't be had", func(t *testing.T) {
 		for _, local := range []bool{true, false} {
-			h := *w.Hybrid
-			h.Servers, h.LocalOnly = nil, local
+			h := &hybrid.Hybrid{Device: w.Device, Policy: w.Policy, LocalOnly: local}
 			q := ask(nil, "why")
 			q.Force = route.Server
 			sink := &heard{}

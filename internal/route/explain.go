@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+
+	"crayon/internal/route/calibrate"
+	"crayon/internal/route/signal"
 )
 
 // The names of the headers a decision is told in.
@@ -17,6 +21,7 @@ const (
 	HeaderConfidence = "x-crayon-confidence"
 	HeaderThreshold  = "x-crayon-threshold"
 	HeaderDegraded   = "x-crayon-degraded"
+	HeaderGain       = "x-crayon-gain"
 )
 
 // Header is the decision as response headers. Signals that were not measured
@@ -45,19 +50,11 @@ func (d Decision) Header() http.Header {
 	if d.Degraded {
 		h.Set(HeaderDegraded, "true")
 	}
-	return h
-}
-
-// ParseForce reads the request header x-crayon-route: "" and "auto" leave the
-// choice open, "device" and "server" force a side, all else is an error.
-func ParseForce(s string) (Side, error) {
-	switch s {
-	case "", string(Auto):
-		return "", nil
-	case string(Device), string(Server):
-		return Side(s), nil
+	if e := d.Estimate; e != nil {
+		h.Set(HeaderGain, strconv.FormatFloat(e.Gain, 'f', 4, 64))
+		h.Set(HeaderThreshold, strings.TrimSpace(h.Get(HeaderThreshold)+" gain="+strconv.FormatFloat(e.Threshold, 'f', 4, 64)))
 	}
-	return "", fmt.Errorf("%s %q: want device, server or auto", HeaderRoute, s)
+	return h
 }
 
 type row struct {
@@ -90,6 +87,13 @@ func (d Decision) Short() string {
 		}
 		parts = append(parts, fmt.Sprintf("%s %s %s %s", r.name, short(r.value), sign, short(r.threshold)))
 	}
+	if e := d.Estimate; e != nil {
+		sign := "<="
+		if e.Send {
+			sign = ">"
+		}
+		parts = append(parts, fmt.Sprintf("gain %+.3f %s %+.3f", e.Gain, sign, e.Threshold))
+	}
 	s := string(d.Route) + " (" + string(d.Reason)
 	if len(parts) > 0 {
 		s += "; " + strings.Join(parts, ", ")
@@ -100,7 +104,7 @@ func (d Decision) Short() string {
 	return s + ")"
 }
 
-// Explain is the decision as a table of every number, with a sentence on what
+// Explain is the decision as tables of every number, with a sentence on what
 // decided.
 func (d Decision) Explain() string {
 	var b strings.Builder
@@ -108,7 +112,10 @@ func (d Decision) Explain() string {
 	if d.Degraded {
 		b.WriteString("degraded    yes: the server should have answered\n")
 	}
-	fmt.Fprintf(&b, "\n%-12s %9s %10s  %-6s %s\n", "signal", "value", "threshold", "", "what it is")
+	fmt.Fprintf(&b, "triggers    out of scope: %s; low confidence: %s\n", yes(slices.Contains(d.Triggers, OutOfScope)), yes(slices.Contains(d.Triggers, LowConfidence)))
+	fmt.Fprintf(&b, "looked at   %s\n", d.lookedAt())
+	fmt.Fprintf(&b, "calibrated  %s\n", d.calibration())
+	fmt.Fprintf(&b, "\n%-12s %9s %10s  %-6s %s\n", "threshold", "value", "at least", "", "what it is")
 	for _, r := range d.rows() {
 		verdict := "-"
 		if finite(r.value) && finite(r.threshold) {
@@ -121,7 +128,82 @@ func (d Decision) Explain() string {
 	}
 	fmt.Fprintf(&b, "%-12s %9s %10s  %-6s %s\n", "least-token", dash(d.Signals.LeastToken), "-", "-", "least probability of a drafted token")
 	fmt.Fprintf(&b, "%-12s %9d %10d  %-6s %s\n", "tokens", d.Signals.Tokens, DraftTokens, "-", "tokens drafted before the decision")
+	if d.Signals.Values != nil {
+		d.explainSignals(&b)
+	}
 	return b.String()
+}
+
+func yes(x bool) string {
+	if x {
+		return "yes"
+	}
+	return "no"
+}
+
+// lookedAt says how much of the conversation counted.
+func (d Decision) lookedAt() string {
+	switch {
+	case d.Signals.Turns == 0:
+		return "the question, which begins the conversation"
+	case d.Signals.Earlier == 0:
+		return fmt.Sprintf("the last turn; of the %d messages before it, how many they are and who answered", d.Signals.Turns)
+	}
+	return fmt.Sprintf("the last turn and, the more the shorter it is, the last %d of the user before it; %d messages in all came before", d.Signals.Earlier, d.Signals.Turns)
+}
+
+func (d Decision) calibration() string {
+	stale := ""
+	if len(d.Stale) > 0 {
+		stale = "; that of the customisation is stale: " + strings.Join(d.Stale, ", ") + " changed since"
+	}
+	switch {
+	case d.Rule == nil:
+		return "no: thresholds alone decide" + stale
+	case d.Calibrated == CalibratedDefault:
+		return "by the default that ships with the program" + stale
+	}
+	return fmt.Sprintf("on %d rows, checked on %d others%s", d.Rule.FitRows, d.Rule.CheckRows, stale)
+}
+
+// explainSignals is every signal with what it adds to the device's logit, and
+// what comes of them.
+func (d Decision) explainSignals(b *strings.Builder) {
+	logit := map[string]float64{}
+	if d.Estimate != nil {
+		for _, p := range d.Estimate.Parts {
+			logit[p.Signal] = p.Logit
+		}
+	}
+	fmt.Fprintf(b, "\n%-18s %9s %8s  %-10s %s\n", "signal", "value", "logit", "speaks of", "what it is")
+	for i, s := range signal.All() {
+		value, adds := "-", "-"
+		if x := d.Signals.Values[i]; !math.IsNaN(x) {
+			value = strconv.FormatFloat(x, 'f', 4, 64)
+		}
+		if x, ok := logit[s.Name]; ok {
+			adds = strconv.FormatFloat(x, 'f', 3, 64)
+		}
+		about := s.About
+		if s.Drafts > 0 {
+			about += fmt.Sprintf(" (off unless route.samples is set: each costs a draft of %d tokens)", DraftTokens)
+		}
+		fmt.Fprintf(b, "%-18s %9s %8s  %-10s %s\n", s.Name, value, adds, s.Kind, about)
+	}
+	e := d.Estimate
+	if e == nil {
+		return
+	}
+	fmt.Fprintf(b, "%-18s %9s %8.3f  %-10s %s\n", "(all queries)", "", e.Common, "", "what every query starts from")
+	fmt.Fprintf(b, "%-18s %9s %8.3f  %-10s %s\n", "(sum)", "", e.Logit, "", "the device's logit")
+	verdict := "stays"
+	if e.Send {
+		verdict = "leaves"
+	}
+	fmt.Fprintf(b, "\ndevice right %.3f, server right %.3f: gain %+.3f, leaves above %+.3f: %s\n", e.Device, e.Server, e.Gain, e.Threshold, verdict)
+	if d.Rule != nil {
+		fmt.Fprintf(b, "rule: %s\n", d.Rule.Sentence())
+	}
 }
 
 // Sentence says a reason in words.
@@ -133,6 +215,8 @@ func (r Reason) Sentence() string {
 		return "the query is unlike your examples or the pool's data"
 	case LowConfidence:
 		return "the draft's tokens were unlikely"
+	case Shadowed:
+		return "the device answers; a sample is asked of the server too"
 	case Forced:
 		return "the side was named by the mode or the request"
 	case Preferred:
@@ -165,12 +249,21 @@ type jsonDecision struct {
 	Signals    []jsonSignal `json:"signals"`
 	LeastToken *float64     `json:"least_token"`
 	Tokens     int          `json:"tokens"`
+
+	Turns      int                 `json:"turns,omitempty"`   // messages before the query
+	Earlier    int                 `json:"earlier,omitempty"` // turns of the user whose scope counts
+	Values     signal.Values       `json:"values,omitempty"`  // every signal that was measured
+	Estimate   *calibrate.Estimate `json:"estimate,omitempty"`
+	Rule       *calibrate.Rule     `json:"rule,omitempty"`
+	Calibrated string              `json:"calibrated,omitempty"` // own or default
+	Stale      []string            `json:"stale,omitempty"`
 }
 
 // MarshalJSON writes every number; what was not measured or is off is null.
 func (d Decision) MarshalJSON() ([]byte, error) {
 	out := jsonDecision{Route: d.Route, Reason: d.Reason, Degraded: d.Degraded, Mode: d.Mode,
-		Triggers: append([]Reason{}, d.Triggers...), LeastToken: number(d.Signals.LeastToken), Tokens: d.Signals.Tokens}
+		Triggers: append([]Reason{}, d.Triggers...), LeastToken: number(d.Signals.LeastToken), Tokens: d.Signals.Tokens,
+		Turns: d.Signals.Turns, Earlier: d.Signals.Earlier, Values: d.Signals.Values, Estimate: d.Estimate, Rule: d.Rule, Calibrated: d.Calibrated, Stale: d.Stale}
 	for _, r := range d.rows() {
 		out.Signals = append(out.Signals, jsonSignal{r.name, number(r.value), number(r.threshold), below(r.value, r.threshold)})
 	}

@@ -4,47 +4,14 @@
 package route
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
+
+	"crayon/internal/route/calibrate"
+	"crayon/internal/route/signal"
 )
-
-// Side is who answers.
-type Side string
-
-// The two sides.
-const (
-	Device Side = "device"
-	Server Side = "server"
-)
-
-// Mode is how free the decision is.
-type Mode string
-
-// The modes.
-const (
-	Auto         Mode = "auto"          // the signals decide
-	DeviceOnly   Mode = "device"        // always the device
-	ServerOnly   Mode = "server"        // always the server; an error when there is none
-	PreferDevice Mode = "prefer-device" // the server only when both triggers say so
-	PreferServer Mode = "prefer-server" // the device only when the server can't be had
-)
-
-// Modes lists them all.
-func Modes() []Mode { return []Mode{Auto, DeviceOnly, ServerOnly, PreferDevice, PreferServer} }
-
-// ParseMode reads a mode's name.
-func ParseMode(s string) (Mode, error) {
-	if m := Mode(s); slices.Contains(Modes(), m) {
-		return m, nil
-	}
-	names := make([]string, 0, len(Modes()))
-	for _, m := range Modes() {
-		names = append(names, string(m))
-	}
-	return "", fmt.Errorf("route mode %q: want one of %s", s, strings.Join(names, ", "))
-}
 
 // Reason says which rule decided.
 type Reason string
@@ -56,6 +23,7 @@ const (
 	LowConfidence Reason = "low-confidence" // the draft's tokens were unlikely
 	Forced        Reason = "forced"         // the mode or the request named the side
 	Preferred     Reason = "preferred"      // the mode leans to the side, and nothing stood against it
+	Shadowed      Reason = "shadow"         // the device answers, whatever the signals say
 	LocalOnly     Reason = "local-only"     // nothing may leave
 	NoServer      Reason = "no-server"      // no server is set
 	ServerFailed  Reason = "server-failed"  // the server gave no first byte; the device answers
@@ -65,11 +33,16 @@ const (
 // Signals are what was measured about one query. A signal that was not
 // measured is NaN and triggers nothing.
 type Signals struct {
-	ScopeUser  float32 // cosine similarity to the user's examples (see Scope), -1 to 1
+	ScopeUser  float32 // cosine similarity to the user's examples (see Scope), -1 to 1; earlier turns count
 	ScopePool  float32 // cosine similarity to the nearest indicator of the pool, -1 to 1
 	Confidence float32 // mean probability of the drafted tokens, 0 to 1
 	LeastToken float32 // least probability of a drafted token, 0 to 1
 	Tokens     int     // tokens drafted, at most DraftTokens
+
+	Values  signal.Values // all of the registry; nil: none was measured
+	Cluster string        // the nearest indicator's place; "": none
+	Turns   int           // messages before the query
+	Earlier int           // of them, turns of the user whose scope counts
 }
 
 // DraftTokens is how many tokens the device drafts before the decision.
@@ -107,6 +80,15 @@ func (s Signals) WithDraft(probs []float32) Signals {
 	return s
 }
 
+// Row is the query as a calibration is asked about it.
+func (s Signals) Row() calibrate.Row {
+	v := s.Values
+	if v == nil {
+		v = signal.None()
+	}
+	return calibrate.Row{Cluster: s.Cluster, Signals: v, Device: math.NaN(), Server: math.NaN()}
+}
+
 // Thresholds are the least values that keep a query on the device. NaN or
 // -Inf turns a trigger off.
 type Thresholds struct {
@@ -121,12 +103,22 @@ func Off() Thresholds {
 	return Thresholds{off, off, off}
 }
 
+// Which calibration decides.
+const (
+	CalibratedOwn     = "own"     // of the customisation
+	CalibratedDefault = "default" // the one that ships with the program
+)
+
 // Setting is what holds for a request besides its signals.
 type Setting struct {
 	Mode      Mode // "" is Auto
 	Force     Side // named by the request; "" leaves it to the mode
 	LocalOnly bool // nothing may leave
 	HasServer bool // a server is set
+
+	Calibration *calibrate.Calibration // nil: the thresholds alone decide
+	Calibrated  string                 // which it is
+	Stale       []string               // what changed since the customisation was calibrated; then that is not Calibration
 }
 
 // Decision is who answers and all that led to it.
@@ -134,10 +126,16 @@ type Decision struct {
 	Route      Side
 	Reason     Reason
 	Degraded   bool     // the device answers though the server should have
-	Triggers   []Reason // OutOfScope and LowConfidence, as far as they fired
+	Triggers   []Reason // OutOfScope and LowConfidence, as far as they fired, the one that decided first
 	Mode       Mode
 	Signals    Signals
 	Thresholds Thresholds
+
+	Estimate   *calibrate.Estimate // nil: not calibrated
+	Rule       *calibrate.Rule     // what the calibration promised
+	Calibrated string
+	Stale      []string
+	Model      *calibrate.Calibration // that Estimate is from, to decide anew by
 }
 
 // UnreachableError is the refusal of a forced server that can't be used.
@@ -153,15 +151,21 @@ func (e *UnreachableError) Error() string {
 // Decide picks the side. A forced server that can't be used is an
 // *UnreachableError, never a silent answer of the device; where the server
 // was only the better choice, the device answers, marked Degraded.
-func Decide(s Signals, t Thresholds, set Setting) (Decision, error) {
+func Decide(s Signals, t Thresholds, set Setting) (Decision, error) { return decide(s, t, set, false) }
+
+func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) {
 	mode := set.Mode
 	if mode == "" {
 		mode = Auto
 	}
-	if _, err := ParseMode(string(mode)); err != nil {
+	mode, err := ParseMode(string(mode))
+	if err != nil {
 		return Decision{}, err
 	}
-	d := Decision{Route: Device, Mode: mode, Signals: s, Thresholds: t, Triggers: triggers(s, t)}
+	d := Decision{Route: Device, Mode: mode, Signals: s, Thresholds: t, Triggers: triggers(s, t), Stale: set.Stale}
+	if c := set.Calibration; c != nil && s.Values != nil {
+		d.weigh(c, set.Calibrated, early)
+	}
 	barrier := Reason("")
 	switch {
 	case set.LocalOnly:
@@ -192,9 +196,42 @@ func Decide(s Signals, t Thresholds, set Setting) (Decision, error) {
 	default:
 		return Decision{}, fmt.Errorf("route %q: want device or server", force)
 	}
+	d.lean(barrier)
+	return d, nil
+}
 
+// weigh adds what a calibration says, and its triggers before those of the
+// thresholds.
+func (d *Decision) weigh(c *calibrate.Calibration, which string, early bool) {
+	e := c.Estimate(d.Signals.Row(), early)
+	d.Estimate, d.Rule, d.Calibrated, d.Model = &e, &c.Rule, which, c
+	if !e.Send {
+		return
+	}
+	type against struct {
+		reason Reason
+		logit  float64
+	}
+	both := []against{{OutOfScope, e.Against(signal.Scope)}, {LowConfidence, e.Against(signal.Confidence)}}
+	slices.SortStableFunc(both, func(a, b against) int { return cmp.Compare(a.logit, b.logit) })
+	fired := []Reason{both[0].reason} // a query that leaves has one at least: what speaks least for the device
+	if both[1].logit < 0 {
+		fired = append(fired, both[1].reason)
+	}
+	for _, r := range d.Triggers {
+		if !slices.Contains(fired, r) {
+			fired = append(fired, r)
+		}
+	}
+	d.Triggers = fired
+}
+
+// lean decides where nothing is forced.
+func (d *Decision) lean(barrier Reason) {
 	send, why := false, Reason("")
-	switch mode {
+	switch d.Mode {
+	case Shadow:
+		why = Shadowed
 	case PreferServer:
 		send, why = true, Preferred
 		if len(d.Triggers) > 0 {
@@ -220,34 +257,48 @@ func Decide(s Signals, t Thresholds, set Setting) (Decision, error) {
 		d.Route, d.Reason = Server, why
 	case why != "":
 		d.Reason = why
-	case measured(s):
+	case measured(d.Signals):
 		d.Reason = InScope
 	default:
 		d.Reason = NoSignal
 	}
-	return d, nil
 }
 
-// DecideBeforeDraft is Decide on the scope alone: final is true when no draft
-// could change the side, so that a query that leaves anyway costs no draft.
+// DecideBeforeDraft is Decide on what is known before the draft: final is true
+// when no draft could change the side, so that a query that leaves anyway costs
+// no draft.
 func DecideBeforeDraft(s Signals, t Thresholds, set Setting) (d Decision, final bool, err error) {
 	nan := float32(math.NaN())
 	s.Confidence, s.LeastToken, s.Tokens = nan, nan, 0
-	d, err = Decide(s, t, set)
+	if s.Values != nil {
+		s.Values = s.Values.Early()
+	}
+	d, err = decide(s, t, set, true)
 	if err != nil {
 		return d, true, err
 	}
+	calibrated := d.Estimate != nil
 	switch {
 	case d.Reason == Forced, d.Route == Server:
 		return d, true, nil
 	case d.Mode == PreferServer, set.LocalOnly, !set.HasServer:
 		return d, true, nil // the device, whatever the draft says
+	case d.Mode == Shadow:
+		return d, false, nil // what would have been decided is of interest
+	case calibrated:
+		return d, false, nil
 	case !active(t.Confidence):
 		return d, true, nil
 	case d.Mode == PreferDevice && len(d.Triggers) == 0:
 		return d, true, nil // confidence alone can't send it
 	}
 	return d, false, nil
+}
+
+// IfThereWere is the decision at the same numbers if a server were set and
+// nothing stood in its way.
+func (d Decision) IfThereWere() (Decision, error) {
+	return Decide(d.Signals, d.Thresholds, Setting{Mode: d.Mode, HasServer: true, Calibration: d.Model, Calibrated: d.Calibrated, Stale: d.Stale})
 }
 
 // Fallback is the decision after a server failed before its first byte: the

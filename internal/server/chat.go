@@ -64,9 +64,9 @@ type chatToken struct {
 }
 
 func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
-	force, err := route.ParseForce(r.Header.Get(route.HeaderRoute))
+	force, mode, err := sideOf(r)
 	if err != nil {
-		return &HTTPError{Status: http.StatusBadRequest, Param: route.HeaderRoute, Message: clip(err.Error())}
+		return err
 	}
 	data, err := readBody(w, r)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer s.answers.Release(1)
-	q := hybrid.Query{Messages: msgs, Force: force, Stop: req.Stop, Top: req.top(), SendSeed: req.Seed != nil}
+	q := hybrid.Query{Messages: msgs, Force: force, Mode: mode, Stop: req.Stop, Top: req.top(), SendSeed: req.Seed != nil}
 	if q.Custom, err = s.shelf.find(ctx, req.Model); err != nil {
 		return err
 	}

@@ -121,12 +121,15 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 // decideRaw is the decision on a raw text: the device, unless the server is
 // asked for, which can't be had.
 func (s *Server) decideRaw(r *http.Request) (route.Decision, error) {
-	force, err := route.ParseForce(r.Header.Get(route.HeaderRoute))
+	force, mode, err := sideOf(r)
 	if err != nil {
-		return route.Decision{}, &HTTPError{Status: http.StatusBadRequest, Param: route.HeaderRoute, Message: clip(err.Error())}
+		return route.Decision{}, err
 	}
 	h := s.opt.Hybrid
-	if force == route.Server || force == "" && h.Policy.Mode == route.ServerOnly {
+	if mode == "" {
+		mode = h.Policy.Mode
+	}
+	if force == route.Server || force == "" && mode == route.ServerOnly {
 		return route.Decision{}, &HTTPError{Status: http.StatusBadRequest, Code: "device_only", Param: route.HeaderRoute,
 			Message: "raw completions are made on the device only; use /v1/chat/completions for the server"}
 	}

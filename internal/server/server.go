@@ -98,9 +98,11 @@ func (s *Server) handler(hosts func(string) bool) http.Handler {
 	route("POST", "/v1/completions", s.completions)
 	route("GET", "/v1/models", s.models)
 	route("GET", "/v1/models/{id}", s.model)
+	route("POST", "/api/route/decide", s.decide)
+	route("GET", "/metrics", s.metrics)
 	route("GET", "/healthz", s.health)
 	mux.Handle("/", s.reply(func(w http.ResponseWriter, r *http.Request) error {
-		return &HTTPError{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no %s; try /v1/chat/completions, /v1/completions, /v1/models or /healthz", clip(r.URL.Path))}
+		return &HTTPError{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no %s; try /v1/chat/completions, /v1/completions, /v1/models, /api/route/decide, /metrics or /healthz", clip(r.URL.Path))}
 	}))
 	return s.observe(s.guard(hosts, mux))
 }

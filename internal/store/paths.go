@@ -95,6 +95,9 @@ func (p Paths) Customisations() string { return filepath.Join(p.Data, "customisa
 // Ledger is the file that lists every call that left.
 func (p Paths) Ledger() string { return filepath.Join(p.Data, "ledger.jsonl") }
 
+// Routing is the folder of calibrations and of the log of decisions.
+func (p Paths) Routing() string { return filepath.Join(p.Data, "routing") }
+
 // ConfigFile is crayon.yaml in the config folder.
 func (p Paths) ConfigFile() string { return filepath.Join(p.Config, "crayon.yaml") }
 

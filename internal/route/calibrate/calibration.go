@@ -76,16 +76,13 @@ type Ask struct {
 // other. Rows need Device; Server as far as it is known. It is deterministic.
 // Errors wrap ErrTooFewRows, ErrOneClass or ErrNotKept.
 func Make(rows []Row, a Ask) (*Calibration, error) {
-	if a.Within == 0 {
-		a.Within = 0.1
-	}
 	var known []Row
 	for _, r := range rows {
 		if !math.IsNaN(r.Device) {
 			known = append(known, r)
 		}
 	}
-	if err := a.refuse(len(known)); err != nil {
+	if err := a.Refuse(len(known)); err != nil {
 		return nil, err
 	}
 	fit, check := known, known

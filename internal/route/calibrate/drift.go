@@ -3,6 +3,7 @@ package calibrate
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 )
@@ -114,6 +115,19 @@ type Drift struct {
 	Evidence float64 `json:"evidence"` // the largest so far; an alarm from Needed on
 	Needed   float64 `json:"needed"`
 	Alarm    bool    `json:"alarm"`
+}
+
+// Sentence says what the band counts and where it stands.
+func (d *Drift) Sentence() string {
+	what := "queries that leave"
+	if d.Signal != "" {
+		side := "below"
+		if d.Above {
+			side = "above"
+		}
+		what = fmt.Sprintf("queries with %s %s %.3f", d.Signal, side, d.Edge)
+	}
+	return fmt.Sprintf("%s: %.1f %% of %d, calibrated %.1f to %.1f", what, 100*d.Share, d.Queries, 100*d.Low, 100*d.High)
 }
 
 // Add counts a query and returns the bands whose alarm that raises.

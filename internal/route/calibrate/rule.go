@@ -36,6 +36,21 @@ type Rule struct {
 	CheckRows int      `json:"checked"` // other rows
 }
 
+// Sentence says what was promised and what was found.
+func (r *Rule) Sentence() string {
+	var what string
+	switch r.Promise {
+	case Share:
+		what = fmt.Sprintf("%.0f %% go to the server", 100*r.Target)
+	case Quality:
+		what = fmt.Sprintf("%.0f %% of answers are right, with as few sent as that takes", 100*r.Target)
+	case Cost:
+		what = fmt.Sprintf("%g a day at %g a query sent and %g queries", r.Target, r.Price, r.PerDay)
+	}
+	return fmt.Sprintf("%s; on %d rows it was checked on %.1f %% went (%.1f to %.1f), and %.1f %% were right (%.1f to %.1f)", what, r.CheckRows,
+		100*r.Sent.Value, 100*r.Sent.Low, 100*r.Sent.High, 100*r.Right.Value, 100*r.Right.Low, 100*r.Right.High)
+}
+
 func (r *Rule) check() error {
 	ok := r.Threshold >= never(-1) && r.Threshold <= never(1) && (r.Early == nil || finite(*r.Early)) && r.Target >= 0 && finite(r.Target)
 	if !ok {
@@ -43,6 +58,9 @@ func (r *Rule) check() error {
 	}
 	return nil
 }
+
+// defaultWithin is how far off a promise may be.
+const defaultWithin = 0.1
 
 // share the promise comes to.
 func (a *Ask) share() (float64, error) {
@@ -55,8 +73,12 @@ func (a *Ask) share() (float64, error) {
 	return max(0, min(1, a.Target/(a.Price*a.PerDay))), nil
 }
 
-// refuse says what a promise cannot be made of, before anything is fitted.
-func (a *Ask) refuse(rows int) error {
+// Refuse says what a promise cannot be made of: of its numbers, or of so few
+// rows. Make does so too.
+func (a *Ask) Refuse(rows int) error {
+	if a.Within == 0 {
+		a.Within = defaultWithin
+	}
 	fail := func(err error, hint string) error {
 		return &fault.Error{Op: "calibrate", Err: err, Hint: hint, Exit: fault.ExitUsage}
 	}

@@ -1,0 +1,131 @@
+package hybrid
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"crayon/internal/chat"
+	"crayon/internal/fault"
+	"crayon/internal/route"
+	"crayon/internal/route/calibrate"
+	"crayon/internal/route/record"
+)
+
+// How much of a query the log keeps.
+const (
+	LogDigests = "digests" // its digest, its signals, and what became of it
+	LogText    = "text"    // its last turn too
+	LogOff     = "off"     // no log
+)
+
+// Asking for consent before answers of the server become examples.
+const (
+	HarvestAsk = "ask" // they are kept for the user to look through
+	HarvestOff = "off"
+)
+
+// keep remembers, logs and counts an answered query. What fails of that does not
+// fail the answer.
+func (w *work) keep(a *Answer, err error) {
+	h := w.h
+	d := a.Decision
+	if d.Route == "" {
+		return // refused before it was decided
+	}
+	if err == nil {
+		h.mu.Lock()
+		past := append(slices.Clone(w.seen.Past), d.Route == route.Server)
+		h.past.put(conversation(append(slices.Clone(w.q.Messages), chat.Message{Role: "assistant", Content: a.Text})), past)
+		h.mu.Unlock()
+	}
+	e := w.entry(a, err)
+	h.counts.decided(e)
+	w.drift(e)
+	if h.Records == nil {
+		return
+	}
+	if h.Policy.Log != LogOff && (w.q.Custom != nil || len(h.Servers) > 0) {
+		h.note(h.Records.Append(e))
+	}
+	if err == nil {
+		w.harvest(a)
+	}
+	if err == nil && d.Mode == route.Shadow && d.Route == route.Device {
+		w.shadow(a.Text)
+	}
+}
+
+// note logs what went wrong beside an answer.
+func (h *Hybrid) note(err error) {
+	if err != nil {
+		h.logger().Warn("routing", slog.String("error", err.Error()), slog.String("hint", fault.Hint(err)))
+	}
+}
+
+func (h *Hybrid) logger() *slog.Logger {
+	if h.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Log
+}
+
+func (w *work) entry(a *Answer, err error) *record.Entry {
+	d := a.Decision
+	e := &record.Entry{Kind: record.Decided, Time: w.start.UTC().Truncate(time.Millisecond), Digest: conversation(w.q.Messages).String(), Turns: len(w.q.Messages) - 1, Cluster: d.Signals.Cluster,
+		Route: string(d.Route), Reason: string(d.Reason), Mode: string(d.Mode), Degraded: d.Degraded, Signals: d.Signals.Values,
+		Outcome: "ok", Model: a.Model, Prompt: a.PromptTokens, Tokens: a.CompletionTokens, MS: time.Since(w.start).Milliseconds()}
+	if err != nil {
+		e.Outcome = "failed"
+	}
+	if w.q.Custom != nil {
+		e.Name = w.q.Custom.Name
+	}
+	for _, t := range d.Triggers {
+		e.Triggers = append(e.Triggers, string(t))
+	}
+	e.Send = len(d.Triggers) > 0
+	if x := d.Estimate; x != nil {
+		e.Device, e.Server, e.Gain, e.Threshold, e.Send, e.Calibration = x.Device, x.Server, x.Gain, x.Threshold, x.Send, w.profile.id
+	}
+	if w.h.Policy.Log == LogText {
+		e.Query = w.q.Messages[len(w.q.Messages)-1].Content
+	}
+	return e
+}
+
+// drift adds the query to its calibration's watch, and warns once a band is left.
+func (w *work) drift(e *record.Entry) {
+	if e.Calibration == "" || w.profile == nil {
+		return
+	}
+	w.h.mu.Lock()
+	var raised []calibrate.Drift
+	if w.profile.watch != nil && w.profile.id == e.Calibration {
+		raised = w.profile.watch.Add(e.Row(), e.Send)
+		w.h.counts.drifts(e.Name, w.profile.watch.Drifts())
+	}
+	w.h.mu.Unlock()
+	for _, r := range raised {
+		w.h.logger().Warn("routing drifts from its calibration", slog.String("customisation", e.Name), slog.String("of", r.Name),
+			slog.Float64("share", r.Share), slog.Float64("low", r.Low), slog.Float64("high", r.High), slog.Int("queries", r.Queries))
+	}
+}
+
+// harvest keeps an answer of the server as a candidate example, with consent.
+func (w *work) harvest(a *Answer) {
+	c := w.q.Custom
+	if w.h.Policy.Harvest != HarvestAsk || c == nil || a.Decision.Route != route.Server || len(w.q.Messages) != 1 || a.Finish != "stop" {
+		return // an answer that was cut, or that needs the turns before it, is no example
+	}
+	answer := a.Text
+	if len(c.Labels) > 0 {
+		i := Pick(answer, c.Labels)
+		if i < 0 {
+			return
+		}
+		answer = c.Labels[i]
+	}
+	_, err := w.h.Records.AddCandidate(c.Name, record.Candidate{Question: w.q.Messages[0].Content, Answer: answer, Context: w.q.Context})
+	w.h.note(err)
+}
