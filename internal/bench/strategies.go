@@ -54,7 +54,7 @@ var own = []method{
 // tableOrder is the order of tables; what it lacks comes after, sorted.
 var tableOrder = []string{
 	chance, majority, "knn", "probe", "choices_only", "pmi", base, "base_sum", "base_chars", "base_bytes", "shots5", "shots16",
-	single, "single_sum", "single_chars", "single_bytes", "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "blend", "blend_sum", "blend_chars", "blend_bytes", "blend_query", "blend_shots",
+	single, "single_sum", "single_chars", "single_bytes", "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "shots_mix", "blend", "blend_sum", "blend_chars", "blend_bytes", "blend_query", "blend_shots",
 	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_acc", "chosen",
 }
 

@@ -49,7 +49,7 @@ func askOf(pass string, in *pool.Pool, t Task, blend []float32, q Row, self int)
 		if self >= 0 {
 			t = t.Without(self)
 		}
-		a.Shots = worked(t, q.Direction, trainedShots)
+		a.Shots = worked(t, q.Direction, trainedShots, 0)
 	case passEmptyBase:
 		a.Text = task.Text("", "", t.Labels)
 	case passEmptyBlend:

@@ -22,6 +22,7 @@ type Plan struct {
 	PerQuery bool      `json:"per_query,omitempty"` // the weights follow each query's own similarity, Members where it has no direction
 	Keep     int       `json:"keep,omitempty"`      // of the weights of PerQuery, how many; 0: all
 	Shots    int       `json:"shots,omitempty"`     // worked examples in the prompt, the most similar
+	After    int       `json:"after,omitempty"`     // but for so many that are more similar
 
 	Private *adapter.Adapter `json:"-"`                 // beside the members
 	File    string           `json:"private,omitempty"` // sha256 of the file that Private is stored in
@@ -70,7 +71,7 @@ func (p *Plan) Ask(in *pool.Pool, t Task, q Row) Ask {
 	if p.PerQuery && q.Direction != nil {
 		a.Members = own(in, q.Direction, p.Keep)
 	}
-	a.Shots = worked(t, q.Direction, p.Shots)
+	a.Shots = worked(t, q.Direction, p.Shots, p.After)
 	switch s := p.Gate.Strength(t, q.Direction); {
 	case s == 0:
 		a.Members, a.Private = nil, nil
@@ -182,6 +183,8 @@ func (p *Plan) check(in *pool.Pool, left int) error {
 		return fmt.Errorf("%d weights, the pool has %d members", len(p.Members), len(in.Members))
 	case p.Shots < 0 || p.Shots > 256:
 		return fmt.Errorf("%d worked examples", p.Shots)
+	case p.After < 0 || p.After > 256:
+		return fmt.Errorf("worked examples after %d", p.After)
 	case p.Keep < 0:
 		return errors.New("keep is negative")
 	case p.Gate != nil && !(p.Gate.Low <= p.Gate.High):

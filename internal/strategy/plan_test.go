@@ -138,12 +138,15 @@ func TestWorkedExamplesAreTheNearestLast(t *testing.T) {
 	task := rows(9)
 	task.Rows[2].Gold = -1
 	q := task.Rows[4].Direction
-	got := worked(task, q, 3)
+	got := worked(task, q, 3, 0)
 	require.Len(t, got, 3)
 	require.Equal(t, "e", got[2].Text)
 	require.Equal(t, "ant", got[2].Answer)
-	require.Len(t, worked(task, q, 50), 8)
-	require.Empty(t, worked(Task{}, q, 5))
+	require.Len(t, worked(task, q, 50, 0), 8)
+	require.Equal(t, worked(task, q, 50, 0)[2:5], worked(task, q, 3, 3))
+	require.Len(t, worked(task, q, 4, 7), 1)
+	require.Empty(t, worked(task, q, 4, 9))
+	require.Empty(t, worked(Task{}, q, 5, 2))
 }
 
 func TestMixtureIsTheMeanOfProbabilities(t *testing.T) {

@@ -28,6 +28,23 @@ var (
 	}
 )
 
+// shotsMix shows every example, no more at a time than the pool is trained to
+// read: what each four lend the question is averaged.
+var shotsMix = Strategy{
+	Name: "shots_mix", About: "the shared adapter, the 16 most similar examples in the prompt 4 at a time: the mean of the probabilities", Nominal: 20, Chooses: true,
+	Fit: func(_ context.Context, e Engine, t Task) (*Plan, error) {
+		members := sharedAlone(e.Pool())
+		p := Plan{Members: members}
+		for after := 0; after == 0 || after < min(len(t.labelled()), mixedShots); after += trainedShots {
+			p.Parts = append(p.Parts, Part{Share: 1, Plan: &Plan{Strategy: "shared_shots", Members: members, Shots: trainedShots, After: after}})
+		}
+		return fitted("shots_mix", p)
+	},
+}
+
+// mixedShots is how many examples shots_mix reads at most.
+const mixedShots = 16
+
 // trainedShots is how many worked examples a pool is trained to read at most.
 const trainedShots = 4
 
@@ -39,10 +56,10 @@ func shotsOf(n int) Strategy {
 	}
 }
 
-// worked are up to n labelled rows of the task most like the direction, the
-// nearest last, where a prompt's end counts most. Labels are listed at the
+// worked are up to n labelled rows of the task most like the direction but for
+// the `after` that are nearer, the nearest last, where a prompt's end counts most. Labels are listed at the
 // question alone, as in training.
-func worked(t Task, direction []float32, n int) []task.Shot {
+func worked(t Task, direction []float32, n, after int) []task.Shot {
 	if n == 0 {
 		return nil
 	}
@@ -52,6 +69,7 @@ func worked(t Task, direction []float32, n int) []task.Shot {
 		like[i] = cosine(direction, t.Rows[i].Direction)
 	}
 	slices.SortStableFunc(rows, func(a, b int) int { return cmp.Or(cmp.Compare(like[a], like[b]), b-a) })
+	rows = rows[:max(0, len(rows)-after)]
 	var out []task.Shot
 	for _, i := range rows[max(0, len(rows)-n):] {
 		r := t.Rows[i]
