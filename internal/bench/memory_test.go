@@ -18,8 +18,8 @@ import (
 
 var toySource = Source{Model: "m", Pool: "p", Device: "toy"}
 
-// whole is all that a memory can hold of two users.
-func whole() Options {
+// everything is all that a memory can hold of two users.
+func everything() Options {
 	o := options()
 	o.Shots, o.Draws, o.Full, o.Rows, o.Datasets, o.Resamples = []int{0, 16}, 2, true, 20, []string{"desk/trips", "quiz"}, 100
 	o.Budget = time.Hour // it rates all strategies
@@ -33,7 +33,7 @@ func remembered(t testing.TB, path string, of Source, change func(*Options)) (re
 	m, err := OpenMemory(path, of)
 	require.NoError(t, err)
 	var out bytes.Buffer
-	o := whole()
+	o := everything()
 	o.Dump, o.Memory = &out, m
 	change(&o)
 	e := &counted{toy: newToy()}
@@ -66,7 +66,7 @@ func TestMemory(t *testing.T) {
 	rep, sheets, dump, asked, err := remembered(t, path, toySource, same)
 	require.NoError(t, err)
 	require.Positive(t, asked)
-	plain, bare := whole(), &bytes.Buffer{}
+	plain, bare := everything(), &bytes.Buffer{}
 	plain.Dump = bare
 	want, wantSheets, err := Run(context.Background(), town(t), newToy(), plain)
 	require.NoError(t, err)
@@ -132,7 +132,7 @@ func TestMemoryIsMended(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, asked)
 	torn = bytes.Clone(data)
-	torn[len(data)/2] ^= 1
+	torn[len(data)/3] ^= 1 // the first user's
 	require.NoError(t, os.WriteFile(path, torn, 0o600))
 	_, err = OpenMemory(path, toySource)
 	require.ErrorContains(t, err, "read memory of scores")
