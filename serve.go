@@ -29,6 +29,9 @@ func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
 	if err != nil {
 		return err
 	}
+	if _, err := c.device.Side(ctx); err != nil { // packed before the first request
+		return err
+	}
 	return s.ListenAndServe(ctx, o.Addr, o.Ready)
 }
 

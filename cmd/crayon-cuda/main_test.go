@@ -132,7 +132,7 @@ func TestProcessesTrainWhatOneTrains(t *testing.T) {
 	require.Empty(t, more.String(), "the others say nothing")
 	// Over processes or threads, the same sums are taken.
 	two, both := s.pool(t, "two.crayon"), s.pool(t, "ranks.crayon")
-	require.Equal(t, two.Stack, both.Stack)
+	require.Equal(t, two.Stack.InMemory(), both.Stack.InMemory())
 }
 
 // The benchmark scores on the GPU what it scores on the processor.

@@ -3,7 +3,10 @@ package adapter
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"math"
+	"slices"
 
 	"crayon/internal/arch"
 	"crayon/internal/fault"
@@ -16,10 +19,59 @@ import (
 // Every slot has the same rank and owners; an adapter of lower rank in a slot,
 // or absent from it, has zeros there.
 type Stack struct {
-	Adapters int // how many are stacked
-	Rank     int // rows of every A
-	Pairs    map[arch.Slot]*Pair
-	Owner    []int // stacked row -> adapter index
+	Adapters int                 // how many are stacked
+	Rank     int                 // rows of every A
+	Pairs    map[arch.Slot]*Pair // those in memory; nil for a stack of Stored
+	Owner    []int               // stacked row -> adapter index
+
+	slots []arch.Slot
+	read  func(arch.Slot) *Pair
+}
+
+// Stored is a stack whose pairs are made by read, from a compact form, each time
+// they are asked for. slots are ascending, read must not fail, and rank is that
+// of every pair.
+func Stored(adapters, rank int, owner []int, slots []arch.Slot, read func(arch.Slot) *Pair) *Stack {
+	return &Stack{Adapters: adapters, Rank: rank, Owner: owner, slots: slots, read: read}
+}
+
+// Slots are the slots the stack changes, ascending.
+func (s *Stack) Slots() []arch.Slot {
+	if s.read != nil {
+		return s.slots
+	}
+	return slices.Sorted(maps.Keys(s.Pairs))
+}
+
+// Pair is the slot's pair, to be read only; nil if the stack does not change
+// the slot. That of a Stored stack is made anew by each call.
+func (s *Stack) Pair(slot arch.Slot) *Pair {
+	if s.read == nil {
+		return s.Pairs[slot]
+	}
+	if _, ok := slices.BinarySearch(s.slots, slot); !ok {
+		return nil
+	}
+	return s.read(slot)
+}
+
+// All are the slots with their pairs, ascending, one pair in memory at a time.
+func (s *Stack) All() iter.Seq2[arch.Slot, *Pair] {
+	return func(yield func(arch.Slot, *Pair) bool) {
+		for _, slot := range s.Slots() {
+			if !yield(slot, s.Pair(slot)) {
+				return
+			}
+		}
+	}
+}
+
+// InMemory is the stack with its pairs in memory: s itself if they are.
+func (s *Stack) InMemory() *Stack {
+	if s.read == nil {
+		return s
+	}
+	return &Stack{Adapters: s.Adapters, Rank: s.Rank, Owner: s.Owner, Pairs: maps.Collect(s.All())}
 }
 
 // NewStack stacks adapters in the order given.
@@ -83,7 +135,7 @@ func (s *Stack) With(a *Adapter) (*Stack, error) {
 	}
 	for i, part := range []*Stack{s, one} {
 		first := i * s.Rank
-		for slot, p := range part.Pairs {
+		for slot, p := range part.All() {
 			q := all.Pairs[slot]
 			if q == nil {
 				q = &Pair{Rank: all.Rank, In: p.In, Out: p.Out, A: make([]float32, all.Rank*p.In), B: make([]float32, p.Out*all.Rank)}
@@ -114,7 +166,7 @@ func (s *Stack) RowWeights(w []float32) []float32 {
 // Keep is the stack without the adapters of weight 0, and the weights of those
 // kept, in the same order. Its matrices are copies.
 func (s *Stack) Keep(w []float32) (*Stack, []float32) {
-	kept := &Stack{Pairs: make(map[arch.Slot]*Pair, len(s.Pairs))}
+	kept := &Stack{Pairs: make(map[arch.Slot]*Pair)}
 	index := make([]int, s.Adapters)
 	var weights []float32
 	for k := range index {
@@ -131,7 +183,7 @@ func (s *Stack) Keep(w []float32) (*Stack, []float32) {
 		}
 	}
 	kept.Adapters, kept.Rank = len(weights), len(rows)
-	for slot, p := range s.Pairs {
+	for slot, p := range s.All() {
 		q := &Pair{Rank: kept.Rank, In: p.In, Out: p.Out, A: make([]float32, kept.Rank*p.In), B: make([]float32, p.Out*kept.Rank)}
 		for i, r := range rows {
 			copy(q.A[i*p.In:(i+1)*p.In], p.A[r*p.In:])
@@ -151,8 +203,8 @@ func (s *Stack) Keep(w []float32) (*Stack, []float32) {
 // and Scale 1: the weights go into B, nothing is lost.
 func (s *Stack) Merge(w []float32, name string) *Adapter {
 	rows := s.RowWeights(w)
-	a := &Adapter{Name: name, Scale: 1, Pairs: make(map[arch.Slot]*Pair, len(s.Pairs))}
-	for slot, p := range s.Pairs {
+	a := &Adapter{Name: name, Scale: 1, Pairs: make(map[arch.Slot]*Pair)}
+	for slot, p := range s.All() {
 		q := &Pair{Rank: p.Rank, In: p.In, Out: p.Out, A: append([]float32(nil), p.A...), B: make([]float32, len(p.B))}
 		for o := range p.Out {
 			from, to := p.B[o*p.Rank:(o+1)*p.Rank], q.B[o*p.Rank:]
@@ -168,7 +220,7 @@ func (s *Stack) Merge(w []float32, name string) *Adapter {
 // Dense is the whole change of one slot's weight, sum_k w_k s_k B_k A_k, Out x
 // In row-major, summed in float64; nil if no adapter changes the slot.
 func (s *Stack) Dense(slot arch.Slot, w []float32) []float32 {
-	p := s.Pairs[slot]
+	p := s.Pair(slot)
 	if p == nil {
 		return nil
 	}

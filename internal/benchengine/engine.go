@@ -33,7 +33,8 @@ func (f Features) Features(ctx context.Context, layer int, texts [][]int32) ([][
 type Engine struct {
 	d        *device.Device
 	logProbs LogProbs
-	features Features // nil: the device's
+	features Features       // nil: the device's
+	pool     *adapter.Stack // the pool's
 	stacks   map[stackKey]*adapter.Stack
 	order    []stackKey // of stacks, the oldest first
 	forget   func(*adapter.Stack)
@@ -50,25 +51,29 @@ type stackKey struct {
 
 // New scores on the device.
 func New(d *device.Device) *Engine {
-	sides := map[*adapter.Stack]*model.Side{d.Pool.Stack: d.Side()}
+	sides := map[*adapter.Stack]*model.Side{}
 	e := With(d, func(ctx context.Context, stack *adapter.Stack, asks []model.Ask) ([][][]float32, error) {
-		side, err := sideOf(d, sides, stack)
+		side, err := sideOf(ctx, d, sides, stack)
 		if err != nil {
 			return nil, err
 		}
 		return d.Model.LogProbs(ctx, side, asks)
 	}, nil)
+	e.pool = d.Pool.Stack // the device packs it
 	e.forget = func(s *adapter.Stack) { delete(sides, s) }
 	return e
 }
 
 // sideOf packs a stack once.
-func sideOf(d *device.Device, sides map[*adapter.Stack]*model.Side, stack *adapter.Stack) (*model.Side, error) {
+func sideOf(ctx context.Context, d *device.Device, sides map[*adapter.Stack]*model.Side, stack *adapter.Stack) (*model.Side, error) {
 	if stack == nil {
 		return nil, nil
 	}
 	if s := sides[stack]; s != nil {
 		return s, nil
+	}
+	if stack == d.Pool.Stack {
+		return d.Side(ctx)
 	}
 	side, err := d.Model.NewSide(stack)
 	if err != nil {
@@ -81,7 +86,7 @@ func sideOf(d *device.Device, sides map[*adapter.Stack]*model.Side, stack *adapt
 // With scores with another computer of log-probabilities, and of features if
 // one is given; the device gives prompts and pool.
 func With(d *device.Device, logProbs LogProbs, features Features) *Engine {
-	return &Engine{d: d, logProbs: logProbs, features: features, stacks: map[stackKey]*adapter.Stack{}, forget: func(*adapter.Stack) {}}
+	return &Engine{d: d, pool: d.Pool.Stack.InMemory(), logProbs: logProbs, features: features, stacks: map[stackKey]*adapter.Stack{}, forget: func(*adapter.Stack) {}}
 }
 
 // Pool implements strategy.Engine.
@@ -172,11 +177,11 @@ const mostStacks = 4
 func (e *Engine) stack(a *strategy.Ask) (*adapter.Stack, []float32, error) {
 	if a.Private == nil {
 		// The base model too goes through the pool's side, with no row.
-		return e.d.Pool.Stack, e.d.Row(a.Members), nil
+		return e.pool, e.d.Row(a.Members), nil
 	}
 	slots := a.Private.Slots()
 	if len(slots) == 0 {
-		return e.d.Pool.Stack, e.d.Row(a.Members), nil
+		return e.pool, e.d.Row(a.Members), nil
 	}
 	k := stackKey{a.Private.Pairs[slots[0]], a.Members != nil}
 	s := e.stacks[k]
@@ -207,14 +212,7 @@ func (e *Engine) made(private *adapter.Adapter, withPool bool) (*adapter.Stack, 
 	if !withPool {
 		return adapter.NewStack([]*adapter.Adapter{private})
 	}
-	var all []*adapter.Adapter
-	for i, m := range e.d.Pool.Members {
-		only := make([]float32, len(e.d.Pool.Members))
-		only[i] = 1
-		kept, w := e.d.Pool.Stack.Keep(only)
-		all = append(all, kept.Merge(w, m.Name))
-	}
-	return adapter.NewStack(append(all, private))
+	return e.pool.With(private)
 }
 
 // ask is an ask in tokens.

@@ -13,7 +13,7 @@ import (
 // Say implements bench.Speaker: the greedy answer to each ask on the device,
 // what the product says at temperature 0.
 func (e *Engine) Say(ctx context.Context, asks []strategy.Ask, tokens int) ([]string, error) {
-	sides := map[*adapter.Stack]*model.Side{e.d.Pool.Stack: e.d.Side()}
+	sides := map[*adapter.Stack]*model.Side{}
 	out := make([]string, len(asks))
 	for lo := 0; lo < len(asks); lo += together {
 		hi := min(lo+together, len(asks))
@@ -31,7 +31,7 @@ func (e *Engine) Say(ctx context.Context, asks []strategy.Ask, tokens int) ([]st
 			byStack[stack], rows[i-lo] = append(byStack[stack], i), row
 		}
 		for _, stack := range order {
-			side, err := sideOf(e.d, sides, stack)
+			side, err := sideOf(ctx, e.d, sides, stack)
 			if err != nil {
 				return nil, err
 			}

@@ -187,6 +187,7 @@ func scaled(t *testing.T, by float32) *device.Device {
 	modelPath, poolPath := tiny.Tiny(t)
 	p, err := pool.Open(poolPath)
 	require.NoError(t, err)
+	p.Stack = p.Stack.InMemory()
 	for _, pair := range p.Stack.Pairs {
 		for i := range pair.B {
 			pair.B[i] *= by

@@ -42,9 +42,7 @@ func (d *Device) prepareAdapter(ctx context.Context, f *gguf.File, path string) 
 		return err
 	}
 	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
-	if err = d.pack(stack); err != nil {
-		return err
-	}
+	d.beside.first = stack
 	row := stack.RowWeights([]float32{1})
 	effect, err := d.Effect(ctx, row)
 	if err != nil {

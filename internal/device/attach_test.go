@@ -104,14 +104,19 @@ func TestAttachInTurn(t *testing.T) {
 		x.Release()
 		x.Release()
 	}
-	bytes := d.SideBytes()
+	packed := func() int {
+		side, err := d.Side(t.Context())
+		require.NoError(t, err)
+		return side.Bytes()
+	}
+	bytes := packed()
 	for i := range uint64(2 * device.MostAttached) {
 		x, err := d.Attach(t.Context(), private(i, 2))
 		require.NoError(t, err)
 		require.Equal(t, want[i], totals(t, d, x.Row(nil))[0])
 		x.Release()
 	}
-	require.Equal(t, bytes, d.SideBytes(), "bounded")
+	require.Equal(t, bytes, packed(), "bounded")
 }
 
 func TestAttachWaitsForAPlace(t *testing.T) {

@@ -512,7 +512,7 @@ func TestDecodingAllocatesLittle(t *testing.T) {
 	cache := d.Model.NewCache(256)
 	in := []model.Input{{Cache: cache, Tokens: ids, Row: d.Row([]float32{1, 0, 0, 1}), Want: model.WantLast}}
 	bare := testing.AllocsPerRun(few, func() {
-		require.NoError(t, d.Model.Forward(t.Context(), d.side.Load(), in, func(int, int, []float32) error { return nil }))
+		require.NoError(t, d.Model.Forward(t.Context(), side(t, d), in, func(int, int, []float32) error { return nil }))
 		in[0].Tokens = ids[:1]
 	})
 	g, err := d.Start(Request{Prompt: ids, Row: in[0].Row, Sampling: model.Sampling{Temperature: 3, TopK: 40, Seed: 5}})

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 
-	"crayon/internal/adapter"
 	"crayon/internal/chat"
 	"crayon/internal/fault"
 	"crayon/internal/gguf"
@@ -46,8 +46,9 @@ type Options struct {
 	Bare        bool   // without customisations, if the pool is another model's; else that is an error
 }
 
-// Open loads the model at path and packs the pool's adapters beside it, or the
-// one adapter that the options name; p may then be nil.
+// Open loads the model at path with the pool's adapters beside it, or the one
+// adapter that the options name; p may then be nil. The pool's are packed when
+// they are first used: Side does it now.
 func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device, error) {
 	m, err := model.Open(path, model.Options{Threads: opt.Threads})
 	if err != nil {
@@ -55,7 +56,14 @@ func Open(ctx context.Context, path string, p *pool.Pool, opt Options) (*Device,
 	}
 	d := &Device{Model: m, Pool: p, path: path, side: new(atomic.Pointer[model.Side]), beside: new(beside), prefixes: newPrefixes(opt.PrefixCache, m.NewCache)}
 	d.batch = newBatcher(func(ctx context.Context, in []model.Input, emit func(input, token int, logits []float32) error) error {
-		return m.Forward(ctx, d.side.Load(), in, emit)
+		if !slices.ContainsFunc(in, func(i model.Input) bool { return i.Row != nil }) {
+			return m.Forward(ctx, nil, in, emit) // the base model alone has no use for a side
+		}
+		side, err := d.packed()
+		if err != nil {
+			return err
+		}
+		return m.Forward(ctx, side, in, emit)
 	})
 	if err := d.prepare(ctx, opt); err != nil {
 		m.Close()
@@ -92,7 +100,8 @@ func (d *Device) prepare(ctx context.Context, opt Options) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return d.pack(d.Pool.Stack)
+	d.beside.first = d.Pool.Stack
+	return nil
 }
 
 // prepareBare goes on without a pool, in the model's own prompt form.
@@ -102,17 +111,7 @@ func (d *Device) prepareBare(f *gguf.File) error {
 	}
 	d.Warning = fmt.Sprintf("the pool was made for %s, not for this model: it runs without customisations", d.Pool.Base.Name)
 	d.Pool = pool.Bare(d.Lineage, d.Model.Config)
-	return d.pack(d.Pool.Stack)
-}
-
-// pack makes the stack the one that rows mean.
-func (d *Device) pack(s *adapter.Stack) error {
-	side, err := d.Model.NewSide(s)
-	if err != nil {
-		return err
-	}
-	d.side.Store(side)
-	d.beside.first = s
+	d.beside.first = d.Pool.Stack
 	return nil
 }
 
@@ -154,11 +153,27 @@ func (d *Device) Path() string { return d.path }
 // Digest is the sha256 of the model's file, hex.
 func (d *Device) Digest() (string, error) { return gguf.Digest(d.path) }
 
-// SideBytes is the memory the packed adapters take, private ones included.
-func (d *Device) SideBytes() int { return d.side.Load().Bytes() }
-
 // Side is the pool's packed stack, with what is attached at present beside it.
-func (d *Device) Side() *model.Side { return d.side.Load() }
+func (d *Device) Side(ctx context.Context) (side *model.Side, err error) {
+	err = d.batch.exclusive(ctx, func() error {
+		side, err = d.packed()
+		return err
+	})
+	return side, err
+}
+
+// packed is the Side, packed if it is not yet. The caller has the model to itself.
+func (d *Device) packed() (*model.Side, error) {
+	if s := d.side.Load(); s != nil {
+		return s, nil
+	}
+	s, err := d.Model.NewSide(d.beside.first)
+	if err != nil {
+		return nil, err
+	}
+	d.side.Store(s)
+	return s, nil
+}
 
 // Row turns one weight a pool member into one a stacked row; nil gives nil, the
 // base model, with the Adapter if there is one.

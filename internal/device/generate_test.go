@@ -91,7 +91,7 @@ func TestGreedyIsTheLikeliestToken(t *testing.T) {
 		whole := slices.Clone(seq)
 		for _, p := range pieces {
 			in := []model.Input{{Cache: d.Model.NewCache(0), Tokens: whole, Row: row, Want: model.WantLast}}
-			require.NoError(t, d.Model.Forward(t.Context(), d.Side(), in, func(_, _ int, l []float32) error {
+			require.NoError(t, d.Model.Forward(t.Context(), side(t, d), in, func(_, _ int, l []float32) error {
 				require.Equal(t, int32(kernel.MaxIndex(l)), p.Token)
 				require.InDelta(t, l[p.Token]-kernel.LogSumExp(l), p.LogProb, 1e-2)
 				return nil
@@ -284,7 +284,7 @@ func TestEcho(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, seq, ids(echo))
 	require.True(t, math.IsNaN(float64(echo[0].LogProb)))
-	lps, err := d.Model.LogProbs(t.Context(), d.Side(), []model.Ask{{Prefix: seq[:1], Answers: [][]int32{seq[1:]}}})
+	lps, err := d.Model.LogProbs(t.Context(), side(t, d), []model.Ask{{Prefix: seq[:1], Answers: [][]int32{seq[1:]}}})
 	require.NoError(t, err)
 	for i, lp := range lps[0][0] {
 		require.InDelta(t, lp, echo[i+1].LogProb, 1e-3)
@@ -322,7 +322,7 @@ func TestChooseAndScore(t *testing.T) {
 		// The score is the mean over the answer's tokens, its end included.
 		for j, text := range q.Choices {
 			answer := append(d.Tokenizer.Encode(text), d.Form.End)
-			lps, err := d.Model.LogProbs(t.Context(), d.Side(), []model.Ask{{Prefix: q.Prompt, Answers: [][]int32{answer}, Row: q.Row}})
+			lps, err := d.Model.LogProbs(t.Context(), side(t, d), []model.Ask{{Prefix: q.Prompt, Answers: [][]int32{answer}, Row: q.Row}})
 			require.NoError(t, err)
 			require.InDelta(t, model.Mean(lps[0][0]), scores[i][j], 1e-4)
 		}
@@ -397,6 +397,13 @@ func TestDirectionAndEffect(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, effect, 0.01)
 	require.Nil(t, d.Row(nil))
-	require.Positive(t, d.SideBytes())
+	require.Positive(t, side(t, d).Bytes())
 	require.Equal(t, d.Pool.Base.Shape.Layers*int(arch.Kinds), d.Model.Config.Slots())
+}
+
+func side(t *testing.T, d *Device) *model.Side {
+	t.Helper()
+	s, err := d.Side(t.Context())
+	require.NoError(t, err)
+	return s
 }

@@ -21,6 +21,7 @@ import (
 	"crayon/internal/device"
 	"crayon/internal/fault"
 	"crayon/internal/kernel"
+	"crayon/internal/model"
 	"crayon/internal/paint"
 	"crayon/internal/store"
 	"crayon/internal/upstream"
@@ -178,12 +179,16 @@ func (r *Report) model(ctx context.Context, s *config.Settings, path string) {
 		return
 	}
 	d, err := device.Open(ctx, path, p, device.Options{Threads: s.Threads})
+	var side *model.Side
+	if err == nil {
+		defer d.Close()
+		side, err = d.Side(ctx)
+	}
 	if !r.try("model opens", "", err, "crayon pull") {
 		return
 	}
-	defer d.Close()
 	r.Checks[len(r.Checks)-1].Detail = fmt.Sprintf("%s, %d layers, %s packed, the pool %s beside it", d.Model.Config.Family, d.Model.Config.Layers,
-		humanize.IBytes(uint64(d.Model.Bytes())), humanize.IBytes(uint64(d.SideBytes())))
+		humanize.IBytes(uint64(d.Model.Bytes())), humanize.IBytes(uint64(side.Bytes())))
 	digest, err := d.Digest()
 	if !r.try("model digest", digest, err, "crayon pull") {
 		return

@@ -10,7 +10,7 @@ import (
 // acts * A^T times Weights[r], value by value. Its memory is used again from
 // MatMul to MatMul; one at a time.
 type Low struct {
-	A, B    *Matrix     // rank x inputs, outputs x rank
+	A, B    *Matrix     // rank x inputs, outputs x rank; B may have further columns, which count as 0
 	Weights [][]float32 // for each row of the activations one weight a row of A; rows of A beyond them count as 0, and so does all of a nil
 
 	z    []float32
@@ -19,22 +19,22 @@ type Low struct {
 
 // prepare makes room for n rows.
 func (l *Low) prepare(n int) {
-	if need := n * l.A.rows; cap(l.z) < need {
+	if need := n * l.B.cols; cap(l.z) < need {
 		l.z = aligned[float32](need)
 	} else {
 		l.z = l.z[:need]
 	}
-	l.acts.Set(nil, l.z, n, l.A.rows)
+	l.acts.Set(nil, l.z, n, l.B.cols)
 }
 
 // job is the product with A.
-func (l *Low) job() Job { return Job{W: l.A, Dst: l.z, Stride: l.A.rows} }
+func (l *Low) job() Job { return Job{W: l.A, Dst: l.z, Stride: l.B.cols} }
 
 // weigh multiplies the rows lo..hi of z with their weights.
 func (l *Low) weigh(lo, hi int) {
 	for r := lo; r < hi; r++ {
-		z, w := l.z[r*l.A.rows:(r+1)*l.A.rows], l.Weights[r]
-		w = w[:min(len(w), len(z))]
+		z, w := l.z[r*l.B.cols:(r+1)*l.B.cols], l.Weights[r]
+		w = w[:min(len(w), l.A.rows)]
 		Mul(z[:len(w)], z[:len(w)], w)
 		clear(z[len(w):])
 	}

@@ -51,7 +51,7 @@ func TestLow(t *testing.T) {
 				rows := rapid.IntRange(1, 70).Draw(t, "rows")
 				j := Job{W: eight(nil, r, rows, cols), Dst: random(r, n*(rows+3)), Stride: rows + 3, Add: r.IntN(2) == 0}
 				if rapid.IntRange(0, 3).Draw(t, "adapted") > 0 {
-					j.Low = &Low{A: eight(nil, r, rank, cols), B: eight(nil, r, rows, rank), Weights: weights}
+					j.Low = &Low{A: eight(nil, r, rank-rapid.IntRange(0, 31).Draw(t, "unused"), cols), B: eight(nil, r, rows, rank), Weights: weights}
 				}
 				jobs = append(jobs, j)
 			}
@@ -98,7 +98,8 @@ func TestLowOfAnotherShape(t *testing.T) {
 	var acts Acts
 	acts.Set(nil, random(r, 64), 1, 64)
 	w := eight(nil, r, 16, 64)
+	a, b := eight(nil, r, 48, 64), eight(nil, r, 16, 32)
 	require.Panics(t, func() {
-		MatMul(nil, &acts, Job{W: w, Dst: make([]float32, 16), Stride: 16, Low: &Low{A: w, B: w, Weights: make([][]float32, 1)}})
+		MatMul(nil, &acts, Job{W: w, Dst: make([]float32, 16), Stride: 16, Low: &Low{A: a, B: b, Weights: make([][]float32, 1)}})
 	})
 }

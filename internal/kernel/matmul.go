@@ -91,7 +91,7 @@ func check(a *Acts, j *Job) {
 	if j.W.rows > 0 && (j.Stride < j.W.rows || len(j.Dst) < (a.n-1)*j.Stride+j.W.rows) {
 		panic("kernel: MatMul: the destination is too small")
 	}
-	if l := j.Low; l != nil && (l.A.cols != a.cols || l.B.cols != l.A.rows || l.B.rows != j.W.rows || len(l.Weights) != a.n) {
+	if l := j.Low; l != nil && (l.A.cols != a.cols || l.B.cols < l.A.rows || l.B.rows != j.W.rows || len(l.Weights) != a.n) {
 		panic("kernel: MatMul: the low-rank part has another shape")
 	}
 }

@@ -19,7 +19,7 @@ type Side struct {
 }
 
 type lowRank struct {
-	a, b *kernel.Matrix // Rank x in, out x Rank; nil where no adapter sits
+	a, b *kernel.Matrix // as many rows as do something x in, out x Rank; nil where no adapter sits
 }
 
 // lead is the multiple of stacked rows at which a further stack begins.
@@ -32,68 +32,74 @@ func Padded(rank int) int { return (rank + lead - 1) / lead * lead }
 // NewSide packs a stack to 8 bits a block of 32, as Q8_0 does. Further stacks
 // begin at the next multiple of 32 rows: those before them have the blocks, and
 // so the bits, that they would have alone. A row ends where one of the stacks ends;
-// those after it do nothing for it.
+// those after it do nothing for it. Of a stack that is Stored no more than a
+// slot is in memory at a time.
 func (m *Model) NewSide(s *adapter.Stack, further ...*adapter.Stack) (*Side, error) {
 	c := m.Config
 	side := &Side{slots: make([]lowRank, c.Slots())}
 	all := append([]*adapter.Stack{s}, further...)
+	var first []int // of each stack: its first stacked row
 	for _, s := range all {
-		side.ends = append(side.ends, side.Rank+s.Rank)
-		side.Rank += Padded(s.Rank)
-		for slot, p := range s.Pairs {
+		for _, slot := range s.Slots() {
 			if int(slot) < 0 || int(slot) >= c.Slots() {
 				return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("the model has no such layer"), Exit: fault.ExitVerify}
 			}
-			out, in := c.Shape(slot.Kind())
-			if p.Out != out || p.In != in || p.Rank != s.Rank {
-				return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("adapter is %dx%d rank %d, the model's layer is %dx%d", p.Out, p.In, p.Rank, out, in), Exit: fault.ExitVerify}
-			}
 		}
+		first = append(first, side.Rank)
+		side.ends = append(side.ends, side.Rank+s.Rank)
+		side.Rank += Padded(s.Rank)
 	}
 	arena := new(kernel.Arena)
-	from := make([]*adapter.Pair, side.Rank/lead) // by block of stacked rows
 	for slot := range arch.Slot(c.Slots()) {
-		clear(from)
-		first, touched := make([]int, len(from)), false
-		at := 0
-		for _, s := range all {
-			n := Padded(s.Rank)
-			for b := at / lead; b < (at+n)/lead; b++ {
-				from[b], first[b] = s.Pairs[slot], at
-			}
-			touched = touched || s.Pairs[slot] != nil
-			at += n
-		}
-		if !touched {
-			continue
-		}
-		// pair is the pair that a stacked row is of, and its row there.
-		pair := func(r int) (*adapter.Pair, int) {
-			p := from[r/lead]
-			if r -= first[r/lead]; p == nil || r >= p.Rank {
-				return nil, 0
-			}
-			return p, r
-		}
 		out, in := c.Shape(slot.Kind())
-		a := func(r, i int) float32 {
+		pairs, touched := make([]*adapter.Pair, len(all)), false
+		for i, s := range all {
+			p := s.Pair(slot)
+			if p != nil && (p.Out != out || p.In != in || p.Rank != s.Rank) {
+				return nil, &fault.Error{Op: "use adapter", Path: slot.Tensor(), Err: fmt.Errorf("adapter is %dx%d rank %d, the model's layer is %dx%d", p.Out, p.In, p.Rank, out, in), Exit: fault.ExitVerify}
+			}
+			pairs[i], touched = p, touched || p != nil
+		}
+		if touched {
+			side.slots[slot] = m.packSlot(arena, side, pairs, first, out, in)
+		}
+	}
+	arena.Trim()
+	return side, nil
+}
+
+// packSlot packs the pairs of one slot, which begin at the stacked rows first.
+func (m *Model) packSlot(arena *kernel.Arena, side *Side, pairs []*adapter.Pair, first []int, out, in int) lowRank {
+	// pair is the pair that a stacked row is of, and its row there.
+	pair := func(r int) (*adapter.Pair, int) {
+		i := len(first) - 1
+		for first[i] > r {
+			i--
+		}
+		if p := pairs[i]; p != nil && r-first[i] < p.Rank {
+			return p, r - first[i]
+		}
+		return nil, 0
+	}
+	// The last block of B has columns of zeros where the ranks end within it, the
+	// rows of A end with them.
+	rows := (side.ends[len(side.ends)-1] + 15) / 16 * 16
+	return lowRank{
+		a: m.packSide(arena, rows, in, func(r, i int) float32 {
 			p, r := pair(r)
 			if p == nil {
 				return 0
 			}
 			return p.A[r*p.In+i]
-		}
-		b := func(r, i int) float32 {
+		}),
+		b: m.packSide(arena, out, side.Rank, func(r, i int) float32 {
 			p, i := pair(i)
 			if p == nil {
 				return 0
 			}
 			return p.B[r*p.Rank+i]
-		}
-		side.slots[slot] = lowRank{a: m.packSide(arena, side.Rank, in, a), b: m.packSide(arena, out, side.Rank, b)}
+		}),
 	}
-	arena.Trim()
-	return side, nil
 }
 
 func (m *Model) packSide(arena *kernel.Arena, rows, cols int, at func(r, i int) float32) *kernel.Matrix {

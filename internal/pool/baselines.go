@@ -3,6 +3,8 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"regexp"
 
 	"crayon/internal/adapter"
@@ -153,11 +155,11 @@ func (r *reader) baselines(c arch.Config) (map[string]*adapter.Adapter, error) {
 		if !baselineName.MatchString(name) || out[name] != nil {
 			return nil, fmt.Errorf("crayon.baseline.names: %q is no name, or there twice", name)
 		}
-		s, err := r.stack(c, "baseline."+name+".", r.uint("crayon.baseline."+name+".rank", maxRank))
+		s, err := r.stack(c, "baseline."+name+".", 1, make([]int, r.uint("crayon.baseline."+name+".rank", maxRank)))
 		if err != nil {
 			return nil, err
 		}
-		out[name] = &adapter.Adapter{Name: name, Scale: 1, Pairs: s.Pairs}
+		out[name] = &adapter.Adapter{Name: name, Scale: 1, Pairs: s.InMemory().Pairs}
 	}
 	return out, r.err
 }
@@ -174,7 +176,7 @@ func addBaselines(b *gguf.Builder, t gguf.Type, all map[string]*adapter.Adapter)
 			return err
 		}
 		b.Set("crayon.baseline."+name+".rank", uint32(s.Rank))
-		if err := addStack(b, "baseline."+name+".", t, s.Pairs); err != nil {
+		if err := addStack(b, "baseline."+name+".", t, s); err != nil {
 			return err
 		}
 	}
@@ -193,13 +195,13 @@ func (p *Pool) BaselineSizes() []BaselineSize {
 	var out []BaselineSize
 	for _, name := range sortedKeys(p.Baseline) {
 		a := p.Baseline[name]
-		out = append(out, BaselineSize{name, a.Rank(), sidesBytes(p.sides, a.Pairs)})
+		out = append(out, BaselineSize{name, a.Rank(), sidesBytes(p.sides, maps.All(a.Pairs))})
 	}
 	return out
 }
 
 // sidesBytes is what sides take when stored as t.
-func sidesBytes(t gguf.Type, pairs map[arch.Slot]*adapter.Pair) int {
+func sidesBytes(t gguf.Type, pairs iter.Seq2[arch.Slot, *adapter.Pair]) int {
 	n := 0
 	values, bytes := t.Block()
 	if values == 0 {
@@ -230,7 +232,7 @@ func (p *Pool) StoreCosts() ([]StoreCost, error) {
 		if err != nil {
 			return nil, &fault.Error{Op: "measure storage types", Path: p.path, Err: err}
 		}
-		out = append(out, StoreCost{t.String(), sidesBytes(t, p.Stack.Pairs), stored.Made.StoreError})
+		out = append(out, StoreCost{t.String(), sidesBytes(t, p.Stack.All()), stored.Made.StoreError})
 	}
 	return out, nil
 }

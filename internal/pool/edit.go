@@ -34,30 +34,11 @@ type edit struct {
 	tensors []*gguf.Tensor
 }
 
-// raw is the pool's file as it is stored.
-func (p *Pool) raw() ([]byte, error) {
-	if p.data != nil {
-		return p.data, nil
-	}
-	if p.path == "" {
+func (p *Pool) edit() (*edit, error) {
+	if p.data == nil {
 		return nil, errors.New("the pool is in no file")
 	}
-	data, err := store.ReadFile(p.path, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	if sum(data) != p.digest {
-		return nil, errors.New("its file was changed since it was opened")
-	}
-	return data, nil
-}
-
-func (p *Pool) edit() (*edit, error) {
-	data, err := p.raw()
-	if err != nil {
-		return nil, err
-	}
-	f, err := gguf.Parse(data)
+	f, err := gguf.Parse(p.data)
 	if err != nil {
 		return nil, err
 	}
@@ -89,20 +70,15 @@ func (e *edit) done() (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := Parse(data)
-	if err == nil {
-		p.data = data
-	}
-	return p, err
+	return Parse(data)
 }
 
 // Save stores the pool's file as it is at path, whole or not at all.
 func (p *Pool) Save(path string) (*Pool, error) {
-	data, err := p.raw()
-	if err != nil {
-		return nil, &fault.Error{Op: "write pool", Path: path, Err: err}
+	if p.data == nil {
+		return nil, &fault.Error{Op: "write pool", Path: path, Err: errors.New("the pool is in no file")}
 	}
-	if err := store.WriteBytes(path, data); err != nil {
+	if err := store.WriteBytes(path, p.data); err != nil {
 		return nil, err
 	}
 	return Open(path)
@@ -275,7 +251,7 @@ func (e *edit) grow(one *adapter.Stack) error {
 		place[t.Name] = i
 	}
 	for s := range arch.Slot(e.pool.Base.Shape.Slots()) {
-		old, add := e.pool.Stack.Pairs[s], one.Pairs[s]
+		old, add := e.pool.Stack.Pair(s), one.Pairs[s]
 		if old == nil && add == nil {
 			continue
 		}

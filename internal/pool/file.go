@@ -44,7 +44,7 @@ func Open(path string) (*Pool, error) {
 		return nil, &fault.Error{Op: "open pool", Path: path, Err: errors.New(err.Error()), Exit: fault.ExitVerify,
 			Hint: "fetch or train the pool again, or leave --pool out for the one in the program"}
 	}
-	p.path, p.data = path, nil // read again when it is needed
+	p.path = path
 	return p, nil
 }
 
@@ -66,23 +66,18 @@ func Parse(data []byte) (*Pool, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if p.Stack, err = r.stack(p.Base.Shape, "", p.rows()); err != nil {
-		return nil, err
-	}
-	p.Stack.Adapters = len(p.Members)
-	for s := range arch.Slot(p.Base.Shape.Slots()) {
-		if p.Stack.Pairs[s] != nil {
-			p.sides = f.Tensor(sideName(s, "a")).Type
-			break // all are stored alike
-		}
-	}
-	if p.Made.Store == "" {
-		p.Made.Store = p.sides.String()
-	}
+	var owner []int
 	for i, m := range p.Members {
 		for range m.Rank {
-			p.Stack.Owner = append(p.Stack.Owner, i)
+			owner = append(owner, i)
 		}
+	}
+	if p.Stack, err = r.stack(p.Base.Shape, "", len(p.Members), owner); err != nil {
+		return nil, err
+	}
+	p.sides = f.Tensor(sideName(p.Stack.Slots()[0], "a")).Type // all are stored alike
+	if p.Made.Store == "" {
+		p.Made.Store = p.sides.String()
 	}
 	if p.Baseline, err = r.baselines(p.Base.Shape); err != nil {
 		return nil, err
@@ -94,14 +89,6 @@ func Parse(data []byte) (*Pool, error) {
 func sum(data []byte) string {
 	s := sha256.Sum256(data)
 	return hex.EncodeToString(s[:])
-}
-
-func (p *Pool) rows() int {
-	n := 0
-	for _, m := range p.Members {
-		n += m.Rank
-	}
-	return n
 }
 
 type reader struct {
@@ -254,40 +241,51 @@ func (r *reader) values(name string, kind gguf.Type, n int) []float32 {
 	return v
 }
 
-// stack reads the stacked sides with tensor names under prefix.
-func (r *reader) stack(c arch.Config, prefix string, rank int) (*adapter.Stack, error) {
+// stack is the stack of the sides with tensor names under prefix, which stay
+// as they are stored; every value is looked at once.
+func (r *reader) stack(c arch.Config, prefix string, adapters int, owner []int) (*adapter.Stack, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	s := &adapter.Stack{Rank: rank, Pairs: map[arch.Slot]*adapter.Pair{}}
-	for i := 0; i < c.Slots(); i++ {
+	rank := len(owner)
+	sides := make([][2]*gguf.Tensor, c.Slots())
+	var slots []arch.Slot
+	var values []float32
+	for i := range sides {
 		slot := arch.Slot(i)
-		ta, tb := r.f.Tensor(prefix+sideName(slot, "a")), r.f.Tensor(prefix+sideName(slot, "b"))
-		if ta == nil && tb == nil {
+		a, b := r.f.Tensor(prefix+sideName(slot, "a")), r.f.Tensor(prefix+sideName(slot, "b"))
+		if a == nil && b == nil {
 			continue
 		}
 		out, in := c.Shape(slot.Kind())
-		if !sized(ta, rank, in) || !sized(tb, rank, out) {
+		if !sized(a, rank, in) || !sized(b, rank, out) {
 			return nil, fmt.Errorf("%s%s: sides are missing or not of rank %d for %dx%d", prefix, slot.Tensor(), rank, out, in)
 		}
-		p := &adapter.Pair{Rank: rank, In: in, Out: out, A: make([]float32, rank*in), B: make([]float32, out*rank)}
-		bt := make([]float32, rank*out)
-		ta.Floats(p.A)
-		tb.Floats(bt)
-		for _, v := range [][]float32{p.A, bt} {
+		values = slices.Grow(values[:0], rank*max(in, out))
+		for _, t := range []*gguf.Tensor{a, b} {
+			v := values[:t.Elements()]
+			t.Floats(v)
 			for _, x := range v {
-				if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				if x-x != 0 { // NaN or infinite
 					return nil, fmt.Errorf("%s%s: holds a value that is not a number", prefix, slot.Tensor())
 				}
 			}
 		}
-		transpose(p.B, bt, rank, out)
-		s.Pairs[slot] = p
+		sides[i] = [2]*gguf.Tensor{a, b}
+		slots = append(slots, slot)
 	}
-	if len(s.Pairs) == 0 {
+	if len(slots) == 0 {
 		return nil, fmt.Errorf("%sno adapter sides in the file", prefix)
 	}
-	return s, nil
+	return adapter.Stored(adapters, rank, owner, slots, func(slot arch.Slot) *adapter.Pair {
+		out, in := c.Shape(slot.Kind())
+		p := &adapter.Pair{Rank: rank, In: in, Out: out, A: make([]float32, rank*in), B: make([]float32, out*rank)}
+		sides[slot][0].Floats(p.A)
+		bt := make([]float32, rank*out)
+		sides[slot][1].Floats(bt)
+		transpose(p.B, bt, rank, out)
+		return p
+	}), nil
 }
 
 func sized(t *gguf.Tensor, rows, cols int) bool {
@@ -352,7 +350,7 @@ func (p *Pool) bytes(t gguf.Type, m Provenance) ([]byte, error) {
 	if err := add(b, "indicators", gguf.F32, ind, len(p.Feature.Mean), len(p.Blended())); err != nil {
 		return nil, err
 	}
-	if err := addStack(b, "", t, p.Stack.Pairs); err != nil {
+	if err := addStack(b, "", t, p.Stack); err != nil {
 		return nil, err
 	}
 	if err := addBaselines(b, t, p.Baseline); err != nil {
@@ -402,7 +400,7 @@ func (p *Pool) Write(path string, t gguf.Type) (*Pool, error) {
 	if err := store.WriteBytes(path, data); err != nil {
 		return nil, err
 	}
-	stored.path, stored.data = path, nil
+	stored.path = path
 	return stored, nil
 }
 
@@ -441,14 +439,8 @@ func setBase(b *gguf.Builder, base Base) {
 	b.Set("crayon.base.ff", uint32(s.FF))
 }
 
-func addStack(b *gguf.Builder, prefix string, t gguf.Type, pairs map[arch.Slot]*adapter.Pair) error {
-	slots := make([]arch.Slot, 0, len(pairs))
-	for s := range pairs {
-		slots = append(slots, s)
-	}
-	slices.Sort(slots)
-	for _, s := range slots {
-		p := pairs[s]
+func addStack(b *gguf.Builder, prefix string, t gguf.Type, stack *adapter.Stack) error {
+	for s, p := range stack.All() {
 		if err := add(b, prefix+sideName(s, "a"), t, p.A, p.In, p.Rank); err != nil {
 			return err
 		}

@@ -125,7 +125,7 @@ func (p *Pool) effectiveRanks() ([]float64, error) {
 		at += p.Members[i].Rank
 	}
 	for s := range arch.Slot(p.Base.Shape.Slots()) {
-		pair := p.Stack.Pairs[s]
+		pair := p.Stack.Pair(s)
 		if pair == nil {
 			continue
 		}

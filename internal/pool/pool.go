@@ -30,7 +30,7 @@ type Pool struct {
 	size     int
 	sides    gguf.Type // of the stored sides
 	path     string
-	data     []byte // the file, if it is in memory anyway; nil with a path
+	data     []byte // the file as it is stored, which the Stack reads; nil for a pool that is in none
 	gramOnce sync.Once
 	gramOf   [][]float64
 }
@@ -308,7 +308,7 @@ func (p *Pool) gram() [][]float64 {
 			p.gramOf[i] = make([]float64, n)
 		}
 		for s := range arch.Slot(p.Base.Shape.Slots()) { // in order: sums have the same bits each time
-			pair := p.Stack.Pairs[s]
+			pair := p.Stack.Pair(s)
 			if pair == nil {
 				continue
 			}

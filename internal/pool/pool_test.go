@@ -100,7 +100,7 @@ func TestRoundTrip(t *testing.T) {
 					}
 				}
 			}
-			near(p.Stack.Pairs, got.Stack.Pairs, 1)
+			near(p.Stack.Pairs, got.Stack.InMemory().Pairs, 1)
 			near(p.Baseline["single"].Pairs, got.Baseline["single"].Pairs, 2)
 			require.EqualValues(t, 1, got.Baseline["single"].Scale)
 			// The values stored are values of the type: a second trip changes nothing.
@@ -336,7 +336,7 @@ func TestParseRefusesTensors(t *testing.T) {
 		return w
 	}))
 	require.NoError(t, err)
-	require.Len(t, p.Stack.Pairs, 6)
+	require.Len(t, p.Stack.Slots(), 6)
 }
 
 func FuzzParse(f *testing.F) {
@@ -452,7 +452,7 @@ func TestDistanceIsThatOfTheDenseProducts(t *testing.T) {
 		pair := rapid.SliceOfN(rapid.Float32Range(-1, 1), 2, 2)
 		a, b := pair.Draw(t, "a"), pair.Draw(t, "b")
 		var miss, whole float64
-		for s := range p.Stack.Pairs {
+		for _, s := range p.Stack.Slots() {
 			x, y := p.Stack.Dense(s, p.All(a, 1)), p.Stack.Dense(s, p.All(b, 1))
 			for i := range x {
 				whole += float64(x[i]) * float64(x[i])

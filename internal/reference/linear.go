@@ -73,7 +73,7 @@ func (w *Weights) Bind(s *adapter.Stack) (*Linears, error) {
 		return w.linears(0), nil
 	}
 	l := w.linears(s.Rank)
-	for slot, p := range s.Pairs {
+	for slot, p := range s.All() {
 		if slot < 0 || int(slot) >= w.Config.Slots() {
 			return nil, &fault.Error{Op: "bind adapters", Err: fmt.Errorf("slot %d, the model has %d", slot, w.Config.Slots())}
 		}

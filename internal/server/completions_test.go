@@ -54,7 +54,9 @@ func TestEchoIsTheModelsOwn(t *testing.T) {
 		for _, text := range []string{"the hat is on the hen", "x", "größe 🙂 <|im_end|>\n"} {
 			ids := d.Tokenizer.Encode(text)
 			require.NotContains(t, ids, d.Tokenizer.EOS(), "a special token was read in raw text")
-			own, err := d.Model.LogProbs(t.Context(), d.Side(), []model.Ask{{Prefix: ids[:1], Answers: [][]int32{ids[1:]}, Row: row}})
+			side, err := d.Side(t.Context())
+			require.NoError(t, err)
+			own, err := d.Model.LogProbs(t.Context(), side, []model.Ask{{Prefix: ids[:1], Answers: [][]int32{ids[1:]}, Row: row}})
 			require.NoError(t, err)
 			// As lm-evaluation-harness asks: one token is made and left out.
 			for _, p := range []any{text, []string{text}, ids, [][]int32{ids}} {

@@ -398,9 +398,8 @@ func newPrivate(a arch.Config, s *adapter.Stack, c PrivateConfig) (*private, err
 			v[i] = float32(rng.NormFloat64() / math.Sqrt(float64(in)))
 		}
 	}
-	upper := *s
-	upper.Pairs = map[arch.Slot]*adapter.Pair{}
-	for slot, pair := range s.Pairs {
+	upper := &adapter.Stack{Adapters: s.Adapters, Rank: s.Rank, Owner: s.Owner, Pairs: map[arch.Slot]*adapter.Pair{}}
+	for slot, pair := range s.All() {
 		if slot.Layer() >= c.From {
 			upper.Pairs[slot] = pair
 		}
@@ -469,7 +468,7 @@ func (p *private) gradient(ctx context.Context, room *class) (float64, error) {
 // refresh carries the values over to the stack.
 func (p *private) refresh() {
 	for slot := range p.slots {
-		pair := p.stack.Pairs[slot]
+		pair := p.stack.Pair(slot)
 		copy(pair.A[p.frozen*pair.In:], p.a(slot))
 		b := p.b(slot)
 		for o := range pair.Out {

@@ -130,7 +130,7 @@ func (e *engine) checkAsks(stack *adapter.Stack, asks []model.Ask) error {
 	rank := 0
 	if stack != nil {
 		rank = stack.Rank
-		for slot, p := range stack.Pairs {
+		for slot, p := range stack.All() {
 			if slot < 0 || int(slot) >= c.Slots() {
 				return bad("use adapter", "slot %d, the model has %d", slot, c.Slots())
 			}

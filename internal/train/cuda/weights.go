@@ -4,8 +4,6 @@ package cuda
 
 import (
 	"hash/maphash"
-	"maps"
-	"slices"
 	"unsafe"
 
 	"crayon/internal/adapter"
@@ -335,9 +333,9 @@ func stackDigest(s *adapter.Stack) uint64 {
 			h.Write(unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), four*len(x)))
 		}
 	}
-	for _, slot := range slices.Sorted(maps.Keys(s.Pairs)) {
-		write(slot, s.Pairs[slot].A)
-		write(slot, s.Pairs[slot].B)
+	for slot, p := range s.All() {
+		write(slot, p.A)
+		write(slot, p.B)
 	}
 	maphash.WriteComparable(&h, s.Rank)
 	return h.Sum64()
@@ -367,7 +365,7 @@ func (r *replica) bindStack(s *adapter.Stack) (*binding, error) {
 	values := make([]float32, p.size)
 	for i := range c.Layers {
 		for k := range arch.Kinds {
-			pair := s.Pairs[arch.SlotOf(i, k)]
+			pair := s.Pair(arch.SlotOf(i, k))
 			if pair == nil {
 				continue
 			}
