@@ -73,12 +73,15 @@ func fitNormals(names []string, groups []*group) ([]Normal, error) {
 		}
 	}
 	centre := slices.Clone(mu)
+	fits := make([]Fit, len(scaled))
+	for i := range fits {
+		fits[i].Beta = mu
+	}
 	for range emSteps {
 		var weight float64
 		sum, square := make([]float64, len(mu)), make([]float64, len(mu))
-		fits := make([]Fit, len(scaled))
 		for i, g := range scaled {
-			fit, err := FitLogit(g.cases, mu, sigma)
+			fit, err := fitLogit(g.cases, fits[i].Beta, mu, sigma)
 			if err != nil {
 				return nil, err
 			}

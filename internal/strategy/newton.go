@@ -26,11 +26,18 @@ type Fit struct {
 // coefficients. A sigma of 0 holds its coefficient at mu. It is convex and
 // solved by Newton's method with halved steps; deterministic.
 func FitLogit(cases []Case, mu, sigma []float64) (Fit, error) {
-	fit := Fit{Beta: append([]float64(nil), mu...), Variance: make([]float64, len(mu))}
+	return fitLogit(cases, mu, mu, sigma)
+}
+
+// fitLogit is FitLogit from where the maximum is believed to be near.
+func fitLogit(cases []Case, start, mu, sigma []float64) (Fit, error) {
+	fit := Fit{Beta: append([]float64(nil), start...), Variance: make([]float64, len(mu))}
 	var free []int
 	for k, s := range sigma {
 		if s > 0 {
 			free = append(free, k)
+		} else {
+			fit.Beta[k] = mu[k]
 		}
 	}
 	loss := posterior(cases, fit.Beta, mu, sigma, free)
