@@ -10,7 +10,7 @@ GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Ve
 DATA     ?= $(CRAYON_DATA)
 DEVICE   ?= cpu
 RECIPE   ?= recipes/default.yaml
-FOLDS    ?= recipes/folds.yaml
+FOLDS    ?= recipes/default.yaml
 FOLD_DIR ?= bin/fold-pools
 FOLD_NUMBERS := 1 2 3 4 5
 FOLD_FILES   := $(FOLD_NUMBERS:%=$(FOLD_DIR)/fold-%.crayon)
