@@ -40,6 +40,17 @@ type Considered struct {
 	Rows      int     `json:"rows"`
 }
 
+// judge is the posterior of the advantage: what other users' tasks promise and
+// what n rows show here, each by its certainty.
+func (c *Considered) judge(x Experience, n int) {
+	a, v := x.Spread*x.Spread, x.Noise*x.Noise/float64(n)
+	c.Posterior = x.Mean
+	if a > 0 {
+		c.Posterior = x.Mean + a/(a+v)*(c.Observed-x.Mean)
+		c.Deviation = math.Sqrt(a * v / (a + v))
+	}
+}
+
 // sure is how much better than the default the strategy is, at the least
 // likely; 0 for the default.
 func (c *Considered) sure() float64 { return c.Posterior - c.Deviation }
@@ -49,7 +60,7 @@ func (c *Considered) sure() float64 { return c.Posterior - c.Deviation }
 // promise, corrected by what is observed here as far as so few rows can. It fits
 // the one whose posterior is furthest above one deviation, or else the default:
 // the best of many uncertain ones is mostly the luckiest. names nil: those that the budget
-// allows. Without labels it goes by the scope. progress may be nil.
+// allows and that so few rows could speak for. Without labels it goes by the scope. progress may be nil.
 func Choose(ctx context.Context, e Engine, t Task, names []string, progress func(done, total int)) (*Plan, error) {
 	m := NewMemo(e)
 	if len(t.labelled()) == 0 {
@@ -57,7 +68,7 @@ func Choose(ctx context.Context, e Engine, t Task, names []string, progress func
 	}
 	known := t.prior().Choice.Kinds[KindOf(t)]
 	if names == nil {
-		names = affordable(t, known)
+		names = hopeful(affordable(t, known), known, len(t.labelled()))
 	}
 	rated, err := rate(ctx, m, t, names, progress)
 	if err != nil {
@@ -157,6 +168,24 @@ func affordable(t Task, known map[string]Experience) []string {
 	return names
 }
 
+// luck is how far from what is expected, in deviations, the rows are thought
+// to speak at most.
+const luck = 2
+
+// hopeful are the strategies that n rows could make surely better than the
+// first, which is the default: the others need not be tried.
+func hopeful(names []string, known map[string]Experience, n int) []string {
+	return slices.DeleteFunc(names, func(name string) bool {
+		x, ok := known[name]
+		if name == names[0] || !ok {
+			return false
+		}
+		c := Considered{Observed: x.Mean + luck*math.Sqrt(x.Spread*x.Spread+x.Noise*x.Noise/float64(n))}
+		c.judge(x, n)
+		return c.sure() <= 0
+	})
+}
+
 // Into how many parts labelled rows are left out: one by one while they are
 // few, in learnedFolds parts where each fit learns.
 const (
@@ -205,17 +234,11 @@ func rate(ctx context.Context, e Engine, t Task, names []string, progress func(d
 			first = loss
 			x.Mean, x.Spread = 0, 0
 		}
-		n := float64(len(rows))
 		c := Considered{Strategy: name, Accuracy: right, Rows: len(rows)}
 		for i := range loss {
-			c.Observed += (first[i] - loss[i]) / n
+			c.Observed += (first[i] - loss[i]) / float64(len(rows))
 		}
-		if a, v := x.Spread*x.Spread, x.Noise*x.Noise/n; a > 0 {
-			c.Posterior = x.Mean + a/(a+v)*(c.Observed-x.Mean)
-			c.Deviation = math.Sqrt(a * v / (a + v))
-		} else {
-			c.Posterior = x.Mean
-		}
+		c.judge(x, len(rows))
 		out[k] = c
 		if progress != nil {
 			progress(k+1, len(names))

@@ -166,6 +166,16 @@ func TestTheDefaultStaysUnlessAnotherIsSurelyBetter(t *testing.T) {
 	}
 }
 
+func TestHopeful(t *testing.T) {
+	known := map[string]Experience{"stack": {Scale: 1, Noise: 1}, "blend": {Mean: -0.03, Spread: 0.01, Noise: 0.3},
+		"base": {Mean: -0.3, Spread: 0.5, Noise: 0.6}, "shared": {Mean: 0.1, Spread: 0.05, Noise: 0.5}}
+	names := []string{"stack", "blend", "base", "shared", "uniform"}
+	require.Equal(t, []string{"stack", "base", "shared", "uniform"}, hopeful(slices.Clone(names), known, 16))
+	known["base"] = Experience{Mean: -0.3, Spread: 0.2, Noise: 0.6}
+	require.Equal(t, []string{"stack", "shared", "uniform"}, hopeful(slices.Clone(names), known, 4), "four rows cannot overrule that")
+	require.Equal(t, []string{"stack", "base", "shared", "uniform"}, hopeful(slices.Clone(names), known, 64), "many can")
+}
+
 func TestUnlabelledGoesByScope(t *testing.T) {
 	e, task := newFake(), rows(4)
 	for i := range task.Rows {
