@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"crayon/internal/chat"
@@ -70,6 +71,9 @@ func (c *Crayon) Calibrate(ctx context.Context, custom *Customisation, rows *Exa
 	}
 	if err := o.Refuse(len(labelled)); err != nil { // before the rows are answered, which takes long
 		return nil, err
+	}
+	if !o.AskServer && !(o.Server > 0) && !slices.ContainsFunc(labelled, func(e examples.Example) bool { return e.Server != "" }) {
+		return nil, calibrate.ErrNoServer
 	}
 	digests, err := c.digests(custom, o.Data)
 	if err != nil {
@@ -231,7 +235,7 @@ func (l *Library) RouteStatus(base string, names ...string) (all []RouteStatus, 
 		if e.Outcome != "ok" {
 			s.Failed++
 		}
-		if w := watches[e.Name]; w != nil && e.Calibration == s.ID {
+		if w := watches[e.Name]; w != nil && e.Calibration == s.ID && e.Told() {
 			w.Add(e.Row(), e.Send)
 		}
 		return nil
@@ -288,11 +292,10 @@ func ReadDecisions(path string, each func(*LoggedDecision) error) (damaged int, 
 	return record.ReadLog(path, each)
 }
 
-// LoadCalibration is a customisation's own calibration as stored, stale or not;
-// nil where there is none.
-func (l *Library) LoadCalibration(name string) (*Calibration, error) {
-	c, _, err := l.records().Calibration(name)
-	return c, err
+// LoadCalibration is a customisation's own calibration as stored, stale or not,
+// with the id that the log names it by; nil where there is none.
+func (l *Library) LoadCalibration(name string) (c *Calibration, id string, err error) {
+	return l.records().Calibration(name)
 }
 
 // ModelDigest is the sha256 of a model's file, hex; "" where it was not pulled.

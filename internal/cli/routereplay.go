@@ -101,7 +101,7 @@ func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed
 	if err != nil {
 		return nil, err
 	}
-	cal, err := lib.LoadCalibration(name)
+	cal, id, err := lib.LoadCalibration(name)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +114,9 @@ func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed
 		all.entries = append(all.entries, *e)
 		if cal != nil {
 			x := cal.Estimate(e.Row(), false)
+			if e.Calibration == id && e.Told() { // of one that left undrafted, the log knows more than its signals say
+				x.Gain, x.Device, x.Server = e.Gain, e.Device, e.Server
+			}
 			all.gain, all.device, all.server = append(all.gain, x.Gain), append(all.device, x.Device), append(all.server, x.Server)
 		}
 		return nil

@@ -200,6 +200,7 @@ type work struct {
 	setting    route.Setting
 	seen       signal.Observation
 	profile    *profile // nil: the bare base model
+	judge      *judge   // the same
 
 	draft  *device.Generation
 	label  *device.Choice
@@ -226,7 +227,7 @@ func (w *work) prepare(ctx context.Context) error {
 		if _, err := c.Bind(ctx, w.h.Device); err != nil {
 			return err
 		}
-		p, err := w.h.profile(c)
+		p, j, err := w.h.profile(c)
 		if err != nil {
 			return err
 		}
@@ -235,8 +236,9 @@ func (w *work) prepare(ctx context.Context) error {
 			return err
 		}
 		w.signals = c.Signals(w.h.Device.Pool, dir)
+		w.judge = j
 		w.observe(p, earlier, dir)
-		w.setting.Calibration, w.setting.Calibrated, w.setting.Stale = p.calibration, p.which, p.stale
+		w.setting.Calibration, w.setting.Calibrated, w.setting.Stale = j.calibration, j.which, j.stale
 		if w.custom, err = c.Query(ctx, w.h.Device, question, w.q.Context, dir); err != nil {
 			return err
 		}

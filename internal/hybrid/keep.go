@@ -84,9 +84,9 @@ func (w *work) entry(a *Answer, err error) *record.Entry {
 	for _, t := range d.Triggers {
 		e.Triggers = append(e.Triggers, string(t))
 	}
-	e.Send = len(d.Triggers) > 0
+	e.Send, e.Undrafted = len(d.Triggers) > 0, d.Signals.Tokens == 0
 	if x := d.Estimate; x != nil {
-		e.Device, e.Server, e.Gain, e.Threshold, e.Send, e.Calibration = x.Device, x.Server, x.Gain, x.Threshold, x.Send, w.profile.id
+		e.Device, e.Server, e.Gain, e.Threshold, e.Send, e.Calibration = x.Device, x.Server, x.Gain, x.Threshold, x.Send, w.judge.id
 	}
 	if w.h.Policy.Log == LogText {
 		e.Query = w.q.Messages[len(w.q.Messages)-1].Content
@@ -96,14 +96,14 @@ func (w *work) entry(a *Answer, err error) *record.Entry {
 
 // drift adds the query to its calibration's watch, and warns once a band is left.
 func (w *work) drift(e *record.Entry) {
-	if e.Calibration == "" || w.profile == nil {
+	if e.Calibration == "" || !e.Told() {
 		return
 	}
 	w.h.mu.Lock()
 	var raised []calibrate.Drift
-	if w.profile.watch != nil && w.profile.id == e.Calibration {
-		raised = w.profile.watch.Add(e.Row(), e.Send)
-		w.h.counts.drifts(e.Name, w.profile.watch.Drifts())
+	if watch := w.judge.watch; watch != nil {
+		raised = watch.Add(e.Row(), e.Send)
+		w.h.counts.drifts(e.Name, watch.Drifts())
 	}
 	w.h.mu.Unlock()
 	for _, r := range raised {

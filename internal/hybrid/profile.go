@@ -23,13 +23,17 @@ type profile struct {
 	blend    []float32
 	answers  []int
 	digest   string
+	judge    *judge // nil: not looked for yet; changed under the hybrid's mu
+}
 
-	read        bool      // the calibration was looked for
-	changed     time.Time // of its file
+// judge is a customisation's calibration as it was stored at a time. It does not
+// change, but for the watch, which is the hybrid's mu's.
+type judge struct {
+	changed     time.Time // of the file; zero: there was none
 	calibration *calibrate.Calibration
 	which, id   string
 	stale       []string
-	watch       *calibrate.Watch
+	watch       *calibrate.Watch // nil: nothing is watched
 }
 
 const (
@@ -38,21 +42,22 @@ const (
 )
 
 // profile of a customisation, with its calibration as it is stored now.
-func (h *Hybrid) profile(c *customize.Customisation) (*profile, error) {
+func (h *Hybrid) profile(c *customize.Customisation) (*profile, *judge, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.profiles[c]
 	if p == nil {
 		var err error
 		if p, err = h.makeProfile(c); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if h.profiles == nil || len(h.profiles) >= mostProfiles {
 			h.profiles = map[*customize.Customisation]*profile{}
 		}
 		h.profiles[c] = p
 	}
-	return p, h.calibrated(c, p)
+	err := h.calibrated(c, p)
+	return p, p.judge, err
 }
 
 func (h *Hybrid) makeProfile(c *customize.Customisation) (*profile, error) {
@@ -101,46 +106,49 @@ func (h *Hybrid) calibrated(c *customize.Customisation, p *profile) error {
 			return err
 		}
 	}
-	if p.read && changed.Equal(p.changed) {
+	if p.judge != nil && changed.Equal(p.judge.changed) {
 		return nil
 	}
-	p.calibration, p.which, p.id, p.stale, p.watch = nil, "", "", nil, nil
+	j := &judge{changed: changed}
 	if !changed.IsZero() {
 		own, id, err := h.Records.Calibration(c.Name)
 		if err != nil {
 			return err
 		}
 		if own != nil {
-			if p.stale = own.Digests.Stale(calibrate.Digests{Base: h.Base, Adapter: p.digest, Data: fileDigest(own.Digests.Path)}); len(p.stale) == 0 {
-				p.calibration, p.which, p.id = own, route.CalibratedOwn, id
+			if j.stale = own.Digests.Stale(calibrate.Digests{Base: h.Base, Adapter: p.digest, Data: fileDigest(own.Digests.Path)}); len(j.stale) == 0 {
+				j.calibration, j.which, j.id = own, route.CalibratedOwn, id
 			}
 		}
 	}
-	if p.calibration == nil {
+	if j.calibration == nil {
 		shipped, err := calibrate.Default(h.Device.Pool.Digest(), h.Device.Lineage)
 		if err != nil {
 			return err
 		}
 		if shipped != nil {
-			p.calibration, p.which, p.id = shipped, route.CalibratedDefault, "default"
+			j.calibration, j.which, j.id = shipped, route.CalibratedDefault, "default"
 		}
 	}
-	p.read, p.changed = true, changed
-	return h.startWatch(c.Name, p)
+	if err := h.startWatch(c.Name, j); err != nil {
+		return err
+	}
+	p.judge = j
+	return nil
 }
 
 // startWatch goes on from what the log tells. The caller holds mu.
-func (h *Hybrid) startWatch(name string, p *profile) error {
-	if p.calibration == nil || p.which != route.CalibratedOwn {
+func (h *Hybrid) startWatch(name string, j *judge) error {
+	if j.calibration == nil || j.which != route.CalibratedOwn {
 		return nil
 	}
-	p.watch = calibrate.NewWatch(p.calibration.Bands)
+	j.watch = calibrate.NewWatch(j.calibration.Bands)
 	if h.Records == nil {
 		return nil
 	}
 	_, err := h.Records.Entries(func(e *record.Entry) error {
-		if e.Kind == record.Decided && e.Name == name && e.Calibration == p.id {
-			p.watch.Add(e.Row(), e.Send)
+		if e.Kind == record.Decided && e.Name == name && e.Calibration == j.id && e.Told() {
+			j.watch.Add(e.Row(), e.Send)
 		}
 		return nil
 	})

@@ -92,7 +92,11 @@ func (d Decision) Short() string {
 		if e.Send {
 			sign = ">"
 		}
-		parts = append(parts, fmt.Sprintf("gain %+.3f %s %+.3f", e.Gain, sign, e.Threshold))
+		when := ""
+		if e.Early {
+			when = " before the draft"
+		}
+		parts = append(parts, fmt.Sprintf("gain%s %+.3f %s %+.3f", when, e.Gain, sign, e.Threshold))
 	}
 	s := string(d.Route) + " (" + string(d.Reason)
 	if len(parts) > 0 {

@@ -203,8 +203,12 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 // weigh adds what a calibration says, and its triggers before those of the
 // thresholds.
 func (d *Decision) weigh(c *calibrate.Calibration, which string, early bool) {
+	d.Rule, d.Calibrated, d.Model = &c.Rule, which, c
+	if early && !c.JudgesEarly() {
+		return
+	}
 	e := c.Estimate(d.Signals.Row(), early)
-	d.Estimate, d.Rule, d.Calibrated, d.Model = &e, &c.Rule, which, c
+	d.Estimate = &e
 	if !e.Send {
 		return
 	}
@@ -277,7 +281,6 @@ func DecideBeforeDraft(s Signals, t Thresholds, set Setting) (d Decision, final 
 	if err != nil {
 		return d, true, err
 	}
-	calibrated := d.Estimate != nil
 	switch {
 	case d.Reason == Forced, d.Route == Server:
 		return d, true, nil
@@ -285,8 +288,8 @@ func DecideBeforeDraft(s Signals, t Thresholds, set Setting) (d Decision, final 
 		return d, true, nil // the device, whatever the draft says
 	case d.Mode == Shadow:
 		return d, false, nil // what would have been decided is of interest
-	case calibrated:
-		return d, false, nil
+	case d.Model != nil:
+		return d, false, nil // only the draft completes what it is asked
 	case !active(t.Confidence):
 		return d, true, nil
 	case d.Mode == PreferDevice && len(d.Triggers) == 0:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"crayon/internal/fault"
@@ -120,6 +121,10 @@ func parts(rows []Row, seed uint64) (fit, check []Row) {
 	return fit, check
 }
 
+// ErrNoServer is that nothing says what the server is worth.
+var ErrNoServer error = &fault.Error{Op: "calibrate", Err: errors.New("nothing says how often the server is right: the rows have no column server"),
+	Hint: "--ask-server asks it, --server-quality 0.7 assumes so", Exit: fault.ExitUsage}
+
 func device(r Row) float64 { return r.Device }
 func server(r Row) float64 { return r.Server }
 
@@ -145,8 +150,7 @@ func (c *Calibration) learn(rows []Row, a Ask) ([]float64, error) {
 	}
 	switch {
 	case answered == 0 && !(a.Server > 0 && a.Server <= 1):
-		return nil, &fault.Error{Op: "calibrate", Err: errors.New("nothing says how often the server is right: the rows have no column server"),
-			Hint: "--ask-server asks it, --server-quality 0.7 assumes so", Exit: fault.ExitUsage}
+		return nil, ErrNoServer
 	case answered == 0:
 		c.Given = true
 	default:
@@ -205,7 +209,13 @@ func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
 	}
 	c.Rule.Sent, c.Rule.Right = ClopperPearson(sent, len(check), confidence), MeanInterval(right, confidence)
 	c.Rule.Device, c.Rule.Server = meanOf(outcomes(check, false)), meanOf(outcomes(check, true))
-	c.Bands = bands(check, verdict)
+	seen := slices.Clone(check)
+	for i := range seen {
+		if c.SendsEarly(seen[i]) { // its draft will not be there to be measured
+			seen[i].Signals = seen[i].Signals.Early()
+		}
+	}
+	c.Bands = bands(seen, verdict)
 	if a.Promise != Quality && (c.Rule.Sent.Low > share+a.Within || c.Rule.Sent.High < share-a.Within) {
 		return &fault.Error{Op: "calibrate", Err: fmt.Errorf("%w: a share of %.2f; %.2f of them were sent (%.2f to %.2f)", ErrNotKept, share, c.Rule.Sent.Value, c.Rule.Sent.Low, c.Rule.Sent.High),
 			Hint: "add rows, or allow more with --within", Exit: fault.ExitRefused}
@@ -288,7 +298,7 @@ func (c *Calibration) server(r Row) float64 {
 // EarlyGain is the same by what is known before the draft; NaN without a model
 // of that.
 func (c *Calibration) EarlyGain(r Row) float64 {
-	if c.Early == nil || c.Rule.Early == nil {
+	if !c.JudgesEarly() {
 		return math.NaN()
 	}
 	r.Signals = r.Signals.Early()
@@ -299,9 +309,12 @@ func (c *Calibration) EarlyGain(r Row) float64 {
 	return p - c.Early.Device.P(r)
 }
 
+// JudgesEarly says whether it has something to say before the draft.
+func (c *Calibration) JudgesEarly() bool { return c.Early != nil && c.Rule.Early != nil }
+
 // SendsEarly says whether a query leaves undrafted.
 func (c *Calibration) SendsEarly(r Row) bool {
-	return c.Early != nil && c.Rule.Early != nil && c.EarlyGain(r) > *c.Rule.Early
+	return c.JudgesEarly() && c.EarlyGain(r) > *c.Rule.Early
 }
 
 // Sends says whether a query leaves.
@@ -334,7 +347,7 @@ type Estimate struct {
 func (c *Calibration) Estimate(r Row, early bool) Estimate {
 	e := Estimate{Early: early, Threshold: c.Rule.Threshold}
 	m := c.Device
-	if early && c.Early != nil && c.Rule.Early != nil {
+	if early && c.JudgesEarly() {
 		r.Signals = r.Signals.Early()
 		m, e.Threshold = c.Early.Device, *c.Rule.Early
 		e.Gain, e.Send = c.EarlyGain(r), c.SendsEarly(r)

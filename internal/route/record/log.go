@@ -45,7 +45,8 @@ type Entry struct {
 	Server      float64       `json:"server,omitempty"`
 	Gain        float64       `json:"gain,omitempty"`
 	Threshold   float64       `json:"threshold,omitempty"`
-	Send        bool          `json:"send,omitempty"` // what the signals say, whatever mode and server say
+	Send        bool          `json:"send,omitempty"`      // what the signals say, whatever mode and server say
+	Undrafted   bool          `json:"undrafted,omitempty"` // decided without a draft, by what was known before one
 
 	Outcome   string   `json:"outcome,omitempty"` // "ok", or a word for what failed
 	Model     string   `json:"model,omitempty"`   // of the server that answered
@@ -63,6 +64,10 @@ func (e *Entry) Row() calibrate.Row {
 	}
 	return calibrate.Row{Cluster: e.Cluster, Signals: v}
 }
+
+// Told says whether the signals were heard to the end: not where the side was
+// named before a draft, which could have spoken for the server.
+func (e *Entry) Told() bool { return e.Send || !e.Undrafted }
 
 // Bounds of the log: when a file reaches mostLog it becomes the older one, whose
 // place there is one of.
