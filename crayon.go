@@ -24,6 +24,7 @@ import (
 	"crayon/internal/hybrid"
 	"crayon/internal/learner"
 	"crayon/internal/pool"
+	"crayon/internal/privacy"
 	"crayon/internal/pull"
 	"crayon/internal/route"
 	"crayon/internal/route/record"
@@ -67,6 +68,18 @@ type (
 	Side = route.Side
 	// Server says which larger LLM there is and how long it may take.
 	Server = upstream.ServerOptions
+	// Price is what a server asks for a million tokens.
+	Price = upstream.Price
+	// Money is an amount in the currency of the prices, exact.
+	Money = upstream.Money
+	// Limits are what may be spent in a day.
+	Limits = upstream.Limits
+	// Budget says what may be spent, in all and by key.
+	Budget = upstream.BudgetOptions
+	// BudgetStatus is what a day's budget has spent, under way, and left.
+	BudgetStatus = upstream.BudgetStatus
+	// Privacy says what must not leave.
+	Privacy = privacy.Options
 	// Pool is a set of jointly trained adapters.
 	Pool = pool.Pool
 )
@@ -96,6 +109,9 @@ type Options struct {
 	LocalOnly   bool     // nothing may leave this machine
 	Servers     []Server // of the larger LLM, the first choice first; none: every question is answered here
 	Policy      *Policy  // nil for DefaultPolicy
+	Budget      Budget   // what may leave in a day; its folder is the library's own
+	Privacy     Privacy  // what must not leave
+	Bodies      bool     // keep the bodies of requests and answers beside the ledger
 }
 
 // Crayon is an open model with its pool, the user's library of customisations,
@@ -106,6 +122,7 @@ type Crayon struct {
 	device *device.Device
 	hybrid *hybrid.Hybrid
 	gate   *upstream.Gate
+	budget *upstream.Budget
 }
 
 // Open opens the model and the pool. Nothing is dialled. Close it after use.
@@ -161,14 +178,17 @@ func (c *Crayon) connect(o Options, digest string) error {
 		policy = *o.Policy
 	}
 	c.hybrid = &hybrid.Hybrid{Device: c.device, LocalOnly: o.LocalOnly, Policy: policy, Base: digest, Records: records}
+	c.budget = c.openBudget(o.Budget)
 	if len(o.Servers) == 0 || o.LocalOnly {
 		return nil
 	}
-	ledger, err := upstream.OpenLedger(c.paths.Ledger())
+	scanner, err := privacy.New(o.Privacy)
 	if err != nil {
 		return err
 	}
-	c.gate = upstream.New(upstream.Options{Ledger: ledger})
+	// A ledger that can't be written lets nothing leave, and keeps nothing from
+	// being answered here.
+	c.gate = upstream.New(upstream.Options{Ledger: upstream.LedgerAt(c.paths.Ledger()), Bodies: o.Bodies, Budget: c.budget, Privacy: scanner})
 	if c.hybrid.Servers, err = upstream.NewServers(c.gate, o.Servers); err != nil {
 		c.gate.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crayon/internal/server"
+	"crayon/internal/upstream"
 )
 
 // ServeOptions of Serve.
@@ -25,6 +26,7 @@ type ServeOptions struct {
 func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
 	c.hybrid.Log = o.Log
 	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.served(),
+		Ledger: upstream.LedgerAt(c.paths.Ledger()), Budget: c.budget,
 		Key: o.Key, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
 	if err != nil {
 		return err

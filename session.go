@@ -2,6 +2,7 @@ package crayon
 
 import (
 	"context"
+	"crypto/rand"
 
 	"crayon/internal/chat"
 	"crayon/internal/hybrid"
@@ -14,10 +15,13 @@ type Session struct {
 	c      *Crayon
 	custom *Customisation
 	turns  []chat.Message
+	id     string // of the conversation: once private, it stays so, whatever turns are forgotten
 }
 
 // Session begins a conversation; nil is the bare base model.
-func (c *Crayon) Session(custom *Customisation) *Session { return &Session{c: c, custom: custom} }
+func (c *Crayon) Session(custom *Customisation) *Session {
+	return &Session{c: c, custom: custom, id: rand.Text()}
+}
 
 // Sampling says how tokens are drawn; the zero value is greedy.
 type Sampling = model.Sampling
@@ -29,6 +33,7 @@ type Question struct {
 	Side      Side     // "" as the policy says
 	MaxTokens int      // 0: until the answer ends or the context is full
 	Stop      []string // the answer ends before the first of these
+	Private   bool     // it stays here, and so does the rest of the conversation
 	Sampling
 }
 
@@ -73,8 +78,11 @@ func (s *Session) Explain(ctx context.Context, q Question) (Decision, error) {
 	return s.c.hybrid.Explain(ctx, query)
 }
 
-// Clear forgets the turns so far.
-func (s *Session) Clear() { s.turns = nil }
+// Clear forgets the turns so far, and begins another conversation.
+func (s *Session) Clear() { s.turns, s.id = nil, rand.Text() }
+
+// localKey is the name that the budget and the ledger know sessions by.
+const localKey = "local"
 
 // Turns is how many messages are remembered.
 func (s *Session) Turns() int { return len(s.turns) }
@@ -83,7 +91,8 @@ func (s *Session) Turns() int { return len(s.turns) }
 const leastAnswer = 256
 
 func (s *Session) query(q Question) (hybrid.Query, error) {
-	query := hybrid.Query{Custom: s.custom, Context: q.Context, Force: q.Side, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling}
+	query := hybrid.Query{Custom: s.custom, Context: q.Context, Force: q.Side, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling,
+		Key: localKey, Conversation: s.id, Private: q.Private}
 	turns := s.turns
 	for {
 		query.Messages = append(append([]chat.Message(nil), turns...), chat.Message{Role: "user", Content: q.Text})

@@ -48,7 +48,7 @@ should not answer can go to a larger one on a server you name.
 	root.AddCommand(
 		a.pullCommand(), a.customizeCommand(), a.runCommand(), a.listCommand(), a.showCommand(), a.weightsCommand(), a.renameCommand(), a.removeCommand(),
 		a.undoCommand(), a.exportCommand(), a.evalCommand(), a.poolCommand(), a.serveCommand(), a.routeCommand(), a.benchCommand(),
-		a.doctorCommand(), a.configCommand(), a.versionCommand(), a.demoCommand(),
+		a.ledgerCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand(), a.demoCommand(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(err, flagHint(cmd, err))

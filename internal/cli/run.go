@@ -89,7 +89,7 @@ answers, in the model's own prompt form, and there are no customisations.`,
 	f.Uint64Var(&q.Seed, "seed", 0, "of the generator: equal seeds give equal answers")
 	f.IntVar(&q.MaxTokens, "max-tokens", 256, "longest answer; 0 until the context is full")
 	f.StringArrayVar(&q.Stop, "stop", nil, "end the answer before this `TEXT` (may be repeated)")
-	settingFlags(f, "server.url", "server.model", "route.mode")
+	settingFlags(f, "server.url", "server.model", "ledger.bodies", "route.mode")
 	return cmd
 }
 

@@ -54,6 +54,6 @@ to that server, told in the headers x-crayon-route and x-crayon-reason. With
 	f.StringSliceVar(&hosts, "host", nil, "further `NAMES` clients may call this machine by")
 	f.StringSliceVar(&origins, "origin", nil, "web `PAGES` that may ask, as http://localhost:3000")
 	f.BoolVar(&quiet, "quiet", false, "log no requests")
-	settingFlags(f, "server.url", "server.model", "route.mode", "prefix_cache")
+	settingFlags(f, "server.url", "server.model", "ledger.bodies", "route.mode", "prefix_cache")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -104,9 +105,10 @@ func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
 		return nil, usage(errors.New("--adapter names no file or folder"), "--adapter PATH")
 	}
 	policy := policyOf(s.Route)
+	policy.OverBudget, policy.Private = s.Route.OverBudget, s.Privacy.Customisations
 	c, err := crayon.Open(ctx, crayon.Options{
 		Home: s.Home, Model: s.Model, Pool: s.Pool, Adapter: a.adapter, Threads: s.Threads, PrefixCache: prefixOf(s.PrefixCache), LocalOnly: s.LocalOnly, Policy: &policy,
-		Servers: serversOf(s.Server),
+		Servers: serversOf(s.Server), Budget: budgetOf(s.Budget), Bodies: s.Ledger.Bodies, Privacy: privacyOf(s.Privacy),
 	})
 	if err == nil {
 		a.warn(c.Warning())
@@ -153,9 +155,51 @@ func (a *app) openWith(ctx context.Context, name string) (*crayon.Crayon, *crayo
 func serversOf(s config.Server) []crayon.Server {
 	servers := make([]crayon.Server, len(s.URLs))
 	for i, url := range s.URLs {
-		servers[i] = crayon.Server{URL: url, Key: s.Keys[i], Model: s.Models[i], Timeout: s.Timeout}
+		servers[i] = crayon.Server{URL: url, Key: s.Keys[i], Model: s.Models[i], Timeout: s.Timeout, Price: priceOf(s.PricesIn[i], s.PricesOut[i])}
+		if n := s.Contexts[i]; !math.IsNaN(n) {
+			servers[i].Context = int(n)
+		}
 	}
 	return servers
+}
+
+// priceOf is nil where neither price is set; one that is not counts as 0 then.
+func priceOf(in, out float64) *crayon.Price {
+	if math.IsNaN(in) && math.IsNaN(out) {
+		return nil
+	}
+	set := func(x float64) float64 {
+		if math.IsNaN(x) {
+			return 0
+		}
+		return x
+	}
+	return &crayon.Price{In: set(in), Out: set(out)}
+}
+
+// budgetOf is the budget of the settings.
+func budgetOf(b config.Budget) crayon.Budget {
+	limits := func(l config.Limits) crayon.Limits {
+		out := crayon.Limits{Calls: l.Calls, Tokens: l.Tokens, Share: l.Share}
+		if l.Money != nil {
+			m := crayon.MoneyOf(*l.Money)
+			out.Money = &m
+		}
+		return out
+	}
+	out := crayon.Budget{All: limits(b.Limits), EachKey: limits(b.Key), Keys: map[string]crayon.Limits{}}
+	for _, k := range b.Keys {
+		out.Keys[k.Name] = limits(k.Limits)
+	}
+	if b.Zone == "local" {
+		out.Zone = time.Local
+	}
+	return out
+}
+
+// privacyOf is what must not leave by the settings.
+func privacyOf(p config.Privacy) crayon.Privacy {
+	return crayon.Privacy{Kinds: append([]string{}, p.Detect...), Words: slices.DeleteFunc(slices.Clone(p.Words), func(w string) bool { return w == "" }), Patterns: p.Patterns, Redact: p.Redact()}
 }
 
 // policyOf is the routing policy of the settings: a threshold not set is auto.

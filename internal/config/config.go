@@ -37,6 +37,9 @@ type Settings struct {
 	Server      Server   `koanf:"server"`
 	Route       Route    `koanf:"route"`
 	Serve       Serve    `koanf:"serve"`
+	Ledger      Ledger   `koanf:"ledger"`
+	Budget      Budget   `koanf:"budget"`
+	Privacy     Privacy  `koanf:"privacy"`
 
 	Paths    store.Paths `koanf:"-"` // the folders, after Home
 	Warnings []string    `koanf:"-"` // things worth telling the user, without secrets
@@ -51,10 +54,15 @@ type Server struct {
 	KeyFiles []string      `koanf:"key_file"`
 	Models   []string      `koanf:"model"`
 	Timeout  time.Duration `koanf:"timeout"`
+
+	PricesIn  []float64 `koanf:"price_in"` // of a million tokens; NaN is not known
+	PricesOut []float64 `koanf:"price_out"`
+	Contexts  []float64 `koanf:"context"` // tokens; NaN is not known
 }
 
 // Route is the decision. A nil threshold is auto, -Inf is off.
 type Route struct {
+	OverBudget string   `koanf:"over_budget"` // device or refuse
 	Mode       string   `koanf:"mode"`
 	Scope      *float64 `koanf:"scope"`
 	PoolScope  *float64 `koanf:"pool_scope"`
@@ -176,6 +184,12 @@ func merge(paths store.Paths, layers ...layer) (*Settings, error) {
 		return nil, err
 	}
 	if err := s.Server.align(effective); err != nil {
+		return nil, err
+	}
+	if err := s.Server.alignNumbers(effective); err != nil {
+		return nil, err
+	}
+	if err := s.checkPrivacy(effective); err != nil {
 		return nil, err
 	}
 	// A crayon.yaml that came with somebody's folder must not take a key of

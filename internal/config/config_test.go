@@ -201,6 +201,60 @@ func TestKeyFile(t *testing.T) {
 	require.Contains(t, s.Warnings[0], "chmod 600")
 }
 
+func TestEgressSettings(t *testing.T) {
+	work, home := place(t, `server:
+  url: [http://a, http://b, http://c]
+  price_in: [0.15, '', 0]
+  price_out: 0.6
+  context: [8192]
+budget:
+  calls: 0
+  money: 1.5
+  key: {tokens: 1000}
+  keys: [guest calls=0, "boss money=9 share=1 tokens=off"]
+privacy:
+  detect: [card, ip]
+  on_match: redact
+  words: [Project Lighthouse, Müller]
+  patterns: ['K-\d{3,5}', 'x,y']
+  customisations: [diary]
+route.over_budget: refuse
+`, "")
+	load := func(env ...string) (*Settings, error) {
+		return Load(Options{WorkDir: work, Environ: append(env, "CRAYON_HOME="+home)})
+	}
+	s, err := load("CRAYON_LEDGER_BODIES=1")
+	require.NoError(t, err)
+	require.Equal(t, 0.15, s.Server.PricesIn[0])
+	require.True(t, math.IsNaN(s.Server.PricesIn[1]))
+	require.Equal(t, 0.0, s.Server.PricesIn[2])
+	require.Len(t, s.Server.PricesOut, 3)
+	require.Equal(t, 8192.0, s.Server.Contexts[0])
+	require.Equal(t, int64(0), *s.Budget.Calls)
+	require.Nil(t, s.Budget.Tokens)
+	require.Equal(t, 1.5, *s.Budget.Money)
+	require.Equal(t, int64(1000), *s.Budget.Key.Tokens)
+	require.Nil(t, s.Budget.Key.Calls)
+	require.Equal(t, "guest", s.Budget.Keys[0].Name)
+	require.Equal(t, int64(0), *s.Budget.Keys[0].Calls)
+	require.Equal(t, 9.0, *s.Budget.Keys[1].Money)
+	require.Nil(t, s.Budget.Keys[1].Tokens)
+	require.Equal(t, Privacy{Detect: []string{"card", "ip"}, OnMatch: "redact", Words: []string{"Project Lighthouse", "Müller"}, Patterns: []string{`K-\d{3,5}`, "x,y"}, Customisations: []string{"diary"}}, s.Privacy)
+	require.True(t, s.Ledger.Bodies)
+	require.Equal(t, "refuse", s.Route.OverBudget)
+	for _, bad := range []string{"SERVER_PRICE_IN=1,2,3,4", "SERVER_PRICE_IN=-1", "SERVER_CONTEXT=x", "BUDGET_CALLS=-1", "BUDGET_CALLS=1.5", "BUDGET_SHARE=30", "BUDGET_MONEY=NaN", "BUDGET_KEYS=guest",
+		"BUDGET_KEYS=a calls=1,a calls=2", "BUDGET_KEYS=a dollars=1", "BUDGET_ZONE=mars", "PRIVACY_DETECT=names", "PRIVACY_ON_MATCH=send", "PRIVACY_PATTERNS=(", "PRIVACY_PATTERNS=a*"} {
+		_, err := load("CRAYON_" + bad)
+		require.Equal(t, fault.ExitUsage, fault.Code(err), bad)
+		require.ErrorContains(t, err, "CRAYON_"+strings.SplitN(bad, "=", 2)[0], bad)
+	}
+	s, err = Load(Options{WorkDir: t.TempDir(), Environ: []string{"CRAYON_HOME=" + t.TempDir()}})
+	require.NoError(t, err)
+	require.Nil(t, s.Budget.Calls)
+	require.Equal(t, []string{"card", "iban", "secret", "mail", "phone", "id"}, s.Privacy.Detect)
+	require.False(t, s.Privacy.Redact())
+}
+
 func TestSameFileIsReadOnce(t *testing.T) {
 	_, home := place(t, "", "threads: 2\n")
 	s, err := Load(Options{WorkDir: home, Environ: []string{"CRAYON_HOME=" + home}})
@@ -233,7 +287,11 @@ func TestPrintNamesEveryKey(t *testing.T) {
 func TestWaysAgree(t *testing.T) {
 	samples := map[string][]string{"threads": {"0", "7"}, "prefix_cache": {"0", "256"}, "sources": {"pypi", "https,hf"}, "local_only": {"true", "no"}, "server.timeout": {"3s", "1m"},
 		"route.mode": {"server", "shadow"}, "route.shadow": {"0.5", "1"}, "route.samples": {"3"}, "route.log": {"text", "off"}, "route.harvest": {"ask"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
-		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""}}
+		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""},
+		"server.price_in": {"0.15", "1,2"}, "server.price_out": {"3"}, "server.context": {"8192"}, "ledger.bodies": {"true"},
+		"budget.calls": {"0", "off", "9"}, "budget.tokens": {"5"}, "budget.money": {"0.5"}, "budget.share": {"0.3"}, "budget.zone": {"local"},
+		"budget.key.calls": {"1"}, "budget.key.tokens": {"1"}, "budget.key.money": {"off"}, "budget.key.share": {"1"}, "budget.keys": {"a calls=1,b money=2 share=0.5"},
+		"privacy.detect": {"off", "card,mail"}, "privacy.on_match": {"redact"}, "privacy.patterns": {`a{2,3}`}, "route.over_budget": {"refuse"}}
 	rapid.Check(t, func(t *rapid.T) {
 		k := rapid.SampledFrom(keys).Draw(t, "key")
 		values := samples[k.Name]

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crayon/internal/kernel"
+	"crayon/internal/privacy"
 	"crayon/internal/route"
 )
 
@@ -23,7 +24,8 @@ type Key struct {
 	Secret  bool // never printed
 	path    bool // a file or folder, relative to the file that names it
 	parse   func(string) (any, error)
-	list    bool // several values, separated by commas; may be a YAML list
+	list    bool   // several values, separated by commas; may be a YAML list
+	between string // what separates the values of a list in place of a comma
 }
 
 // Env is the key's environment variable: CRAYON_SERVER_URL.
@@ -53,6 +55,26 @@ var keys = []Key{
 	{Name: "server.key_file", list: true, path: true, parse: words, Help: "files with their keys, in that order"},
 	{Name: "server.model", list: true, parse: words, Help: "their models, in that order, or one for all; empty: the first that is listed"},
 	{Name: "server.timeout", Default: "60s", parse: duration, Help: "longest wait for an answer, or for a stream's first piece"},
+	{Name: "server.price_in", list: true, parse: perServer, Help: "their prices of a million tokens of a prompt, in that order; 0 is free, empty is not known"},
+	{Name: "server.price_out", list: true, parse: perServer, Help: "their prices of a million tokens of an answer"},
+	{Name: "server.context", list: true, parse: perServer, Help: "most tokens they take, with the answer; what is longer goes to the next; empty is not known"},
+	{Name: "ledger.bodies", Default: "false", parse: boolean, Help: "keep the bodies of what leaves and of the answers beside the ledger"},
+	{Name: "budget.calls", Default: "off", parse: whole, Help: "most requests to servers a day, all keys together; 0: none, off: no limit"},
+	{Name: "budget.tokens", Default: "off", parse: whole, Help: "most tokens a day, of prompts and answers"},
+	{Name: "budget.money", Default: "off", parse: amount(mostMoney), Help: "most money a day, in the currency of the prices"},
+	{Name: "budget.share", Default: "off", parse: amount(1), Help: "largest part of a day's queries that may go to a server, 0 to 1"},
+	{Name: "budget.key.calls", Default: "off", parse: whole, Help: "the same of every key by itself"},
+	{Name: "budget.key.tokens", Default: "off", parse: whole, Help: "the same of every key by itself"},
+	{Name: "budget.key.money", Default: "off", parse: amount(mostMoney), Help: "the same of every key by itself"},
+	{Name: "budget.key.share", Default: "off", parse: amount(1), Help: "the same of every key by itself"},
+	{Name: "budget.keys", list: true, parse: keyLimits, Help: "limits of single keys in place of budget.key: NAME calls=N tokens=N money=X share=X"},
+	{Name: "budget.zone", Default: "utc", parse: oneOf("utc", "local"), Help: "whose days: utc or local"},
+	{Name: "privacy.detect", Default: strings.Join(privacy.DefaultKinds(), ","), list: true, parse: kinds, Help: "what must not leave: " + strings.Join(privacy.Kinds(), ", ") + "; off"},
+	{Name: "privacy.on_match", Default: onMatchStay, parse: oneOf(onMatchStay, onMatchRedact), Help: "what happens then: the query stays on the device, or leaves with placeholders"},
+	{Name: "privacy.words", list: true, parse: words, Help: "your own words and phrases that must not leave"},
+	{Name: "privacy.patterns", list: true, between: "\n", parse: lines, Help: "your own patterns, regular expressions (RE2); a YAML list, or one a line"},
+	{Name: "privacy.customisations", list: true, parse: words, Help: "customisations whose queries never leave"},
+	{Name: "route.over_budget", Default: "device", parse: oneOf("device", "refuse"), Help: "what happens to a query that should leave when the budget is spent: the device answers, or it is refused"},
 	{Name: "route.mode", Default: "auto", parse: mode, Help: "who answers: " + strings.Join(modeNames(), ", ")},
 	{Name: "route.scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to your examples to stay; auto: from the examples; off"},
 	{Name: "route.pool_scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to the pool's indicators to stay; auto; off"},

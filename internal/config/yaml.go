@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -148,7 +149,7 @@ func (p *fileParser) set(k Key, key, val *yaml.Node) {
 			}
 			parts = append(parts, value)
 		}
-		raw = strings.Join(parts, ",")
+		raw = strings.Join(parts, cmp.Or(k.between, ","))
 	default:
 		p.fail(val, fmt.Errorf("%s: want one value", k.Name), k.Name+": "+k.Help)
 		return

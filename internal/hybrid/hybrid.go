@@ -5,10 +5,8 @@ package hybrid
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,6 +56,9 @@ type Policy struct {
 	Shadow  float64 // share of queries, in mode shadow, that the server is asked too
 	Log     string  // LogDigests ("" too), LogText or LogOff
 	Harvest string  // HarvestAsk, or HarvestOff ("" too)
+
+	OverBudget string   // OverBudgetDevice ("" too) or OverBudgetRefuse
+	Private    []string // names of customisations whose queries never leave
 }
 
 // Query is one conversation to be answered.
@@ -71,6 +72,10 @@ type Query struct {
 	Stop      []string
 	Top       int  // likeliest tokens the device reports at every position; 0 none
 	SendSeed  bool // the seed was asked for, so the server is told it too
+
+	Key          string // name of the client's key, which the budget counts it under
+	Conversation string // its id; "" for none. Once private, it stays so
+	Private      bool   // tagged so: it does not leave
 	model.Sampling
 }
 
@@ -109,6 +114,7 @@ var ErrNoQuestion = errors.New("the conversation does not end with a message of 
 // and the last one to the device, marked.
 func (h *Hybrid) Answer(ctx context.Context, q Query, sink Sink) (Answer, error) {
 	start := time.Now()
+	h.count(q.Key)
 	w := &work{h: h, q: q, sink: sink, start: start}
 	defer w.close()
 	a, err := w.answer(ctx)
@@ -135,13 +141,18 @@ func (w *work) answer(ctx context.Context) (Answer, error) {
 			return Answer{}, unreachable(err)
 		}
 	}
+	if decision, err = w.barred(decision); err != nil {
+		return Answer{}, err
+	}
 	var a Answer
 	if decision.Route == route.Server {
 		a, err = w.fromServer(ctx, decision)
 		if w.spoke || err == nil || ctx.Err() != nil || w.q.Force == route.Server || decision.Mode == route.ServerOnly {
 			return a, err
 		}
-		decision = decision.Fallback()
+		if decision, err = w.fallback(decision, err); err != nil {
+			return Answer{}, err
+		}
 	}
 	return w.fromDevice(ctx, decision)
 }
@@ -178,8 +189,13 @@ func unreachable(err error) error {
 		return err
 	}
 	hint := "export CRAYON_SERVER_URL=http://127.0.0.1:8080/v1"
-	if u.Reason == route.LocalOnly {
+	switch u.Reason {
+	case route.LocalOnly:
 		hint = "leave out --local-only"
+	case route.Private:
+		hint = "ask the device: --route device"
+	case route.OverBudget:
+		hint = "wait for the next day, or raise the budget: crayon route status"
 	}
 	return &fault.Error{Op: "route", Err: err, Hint: hint, Exit: fault.ExitRefused}
 }
@@ -202,10 +218,11 @@ type work struct {
 	profile    *profile // nil: the bare base model
 	judge      *judge   // the same
 
-	draft  *device.Generation
-	label  *device.Choice
-	pieces []device.Piece // drafted, not yet said
-	spoke  bool
+	draft   *device.Generation
+	label   *device.Choice
+	barrier error          // of the gate: why the query can't leave
+	pieces  []device.Piece // drafted, not yet said
+	spoke   bool
 }
 
 func (w *work) prepare(ctx context.Context) error {
@@ -247,6 +264,7 @@ func (w *work) prepare(ctx context.Context) error {
 	w.thresholds = w.h.thresholds(c, w.setting.Calibration != nil)
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
+	w.screen()
 	return w.encode()
 }
 
@@ -478,7 +496,7 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 
 // request is the query as a server is asked it, with the reason for the ledger.
 func (w *work) request(why string) upstream.Request {
-	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: why}
+	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: why, Key: w.q.Key, Conversation: w.q.Conversation, Private: w.h.private(w.q)}
 	for _, m := range w.msgs {
 		req.Messages = append(req.Messages, upstream.Message{Role: m.Role, Content: m.Content})
 	}
@@ -493,28 +511,4 @@ func (w *work) request(why string) upstream.Request {
 		req.Seed = &seed
 	}
 	return req
-}
-
-// stream asks the servers in turn until one says its first byte. Each try is in
-// the ledger.
-func (w *work) stream(ctx context.Context, req upstream.Request) (*upstream.Stream, error) {
-	var tried []string
-	for i, s := range w.h.Servers {
-		st, err := s.Stream(ctx, req)
-		switch {
-		case err == nil:
-			return st, nil
-		case len(w.h.Servers) == 1 || ctx.Err() != nil:
-			return nil, err
-		}
-		why := string(upstream.KindOf(err))
-		if why == "" {
-			why = "refused"
-		}
-		tried = append(tried, fmt.Sprintf("%s (%s)", s.URL(), why))
-		if i+1 == len(w.h.Servers) {
-			return nil, &fault.Error{Op: "ask servers", Path: strings.Join(tried, ", then "), Err: err}
-		}
-	}
-	return nil, &fault.Error{Op: "ask servers", Err: errors.New("none is set"), Exit: fault.ExitRefused}
 }

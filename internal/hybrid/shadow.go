@@ -76,7 +76,7 @@ func sampled(k key, rate float64) bool {
 // does.
 func (w *work) shadow(answered string) {
 	k := conversation(w.q.Messages)
-	if len(w.h.Servers) == 0 || w.h.LocalOnly || !sampled(k, w.h.Policy.Shadow) {
+	if len(w.h.Servers) == 0 || w.h.LocalOnly || w.barrier != nil || !sampled(k, w.h.Policy.Shadow) {
 		return
 	}
 	ctx, done := w.h.shadows.begin()

@@ -105,6 +105,9 @@ func (d Decision) Short() string {
 	if d.Degraded {
 		s += "; degraded"
 	}
+	if d.Cause != "" {
+		s += "; " + d.Cause
+	}
 	return s + ")"
 }
 
@@ -115,6 +118,9 @@ func (d Decision) Explain() string {
 	fmt.Fprintf(&b, "route       %s\nreason      %s: %s\nmode        %s\n", d.Route, d.Reason, d.Reason.Sentence(), d.Mode)
 	if d.Degraded {
 		b.WriteString("degraded    yes: the server should have answered\n")
+	}
+	if d.Cause != "" {
+		fmt.Fprintf(&b, "cause       %s\n", d.Cause)
 	}
 	fmt.Fprintf(&b, "triggers    out of scope: %s; low confidence: %s\n", yes(slices.Contains(d.Triggers, OutOfScope)), yes(slices.Contains(d.Triggers, LowConfidence)))
 	fmt.Fprintf(&b, "looked at   %s\n", d.lookedAt())
@@ -229,6 +235,10 @@ func (r Reason) Sentence() string {
 		return "nothing may leave this machine"
 	case NoServer:
 		return "no server is set"
+	case Private:
+		return "the query or its conversation holds something private"
+	case OverBudget:
+		return "the budget is spent"
 	case ServerFailed:
 		return "the server failed before its first byte"
 	case NoSignal:
@@ -247,6 +257,7 @@ type jsonSignal struct {
 type jsonDecision struct {
 	Route      Side         `json:"route"`
 	Reason     Reason       `json:"reason"`
+	Cause      string       `json:"cause,omitempty"`
 	Degraded   bool         `json:"degraded"`
 	Mode       Mode         `json:"mode"`
 	Triggers   []Reason     `json:"triggers"`
@@ -265,7 +276,7 @@ type jsonDecision struct {
 
 // MarshalJSON writes every number; what was not measured or is off is null.
 func (d Decision) MarshalJSON() ([]byte, error) {
-	out := jsonDecision{Route: d.Route, Reason: d.Reason, Degraded: d.Degraded, Mode: d.Mode,
+	out := jsonDecision{Route: d.Route, Reason: d.Reason, Cause: d.Cause, Degraded: d.Degraded, Mode: d.Mode,
 		Triggers: append([]Reason{}, d.Triggers...), LeastToken: number(d.Signals.LeastToken), Tokens: d.Signals.Tokens,
 		Turns: d.Signals.Turns, Earlier: d.Signals.Earlier, Values: d.Signals.Values, Estimate: d.Estimate, Rule: d.Rule, Calibrated: d.Calibrated, Stale: d.Stale}
 	for _, r := range d.rows() {

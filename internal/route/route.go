@@ -26,6 +26,8 @@ const (
 	Shadowed      Reason = "shadow"         // the device answers, whatever the signals say
 	LocalOnly     Reason = "local-only"     // nothing may leave
 	NoServer      Reason = "no-server"      // no server is set
+	Private       Reason = "private"        // the query or its conversation holds what must not leave, or is tagged so
+	OverBudget    Reason = "over-budget"    // nothing more may be spent
 	ServerFailed  Reason = "server-failed"  // the server gave no first byte; the device answers
 	NoSignal      Reason = "no-signal"      // nothing was measured, so nothing speaks against the device
 )
@@ -111,10 +113,11 @@ const (
 
 // Setting is what holds for a request besides its signals.
 type Setting struct {
-	Mode      Mode // "" is Auto
-	Force     Side // named by the request; "" leaves it to the mode
-	LocalOnly bool // nothing may leave
-	HasServer bool // a server is set
+	Mode      Mode   // "" is Auto
+	Force     Side   // named by the request; "" leaves it to the mode
+	LocalOnly bool   // nothing may leave
+	HasServer bool   // a server is set
+	Barrier   Reason // Private or OverBudget: why the query can't leave; "" for nothing
 
 	Calibration *calibrate.Calibration // nil: the thresholds alone decide
 	Calibrated  string                 // which it is
@@ -125,6 +128,7 @@ type Setting struct {
 type Decision struct {
 	Route      Side
 	Reason     Reason
+	Cause      string   // in words, why no server answers though one should; "" where the reason says all
 	Degraded   bool     // the device answers though the server should have
 	Triggers   []Reason // OutOfScope and LowConfidence, as far as they fired, the one that decided first
 	Mode       Mode
@@ -142,8 +146,13 @@ type Decision struct {
 type UnreachableError struct{ Reason Reason }
 
 func (e *UnreachableError) Error() string {
-	if e.Reason == LocalOnly {
+	switch e.Reason {
+	case LocalOnly:
 		return "the server was asked for, but nothing may leave (local-only)"
+	case Private:
+		return "the server was asked for, but the query is private"
+	case OverBudget:
+		return "the server was asked for, but the budget is spent"
 	}
 	return "the server was asked for, but none is set"
 }
@@ -172,6 +181,8 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 		barrier = LocalOnly
 	case !set.HasServer:
 		barrier = NoServer
+	case set.Barrier != "":
+		barrier = set.Barrier
 	}
 	force := set.Force
 	if force == "" {
@@ -284,7 +295,7 @@ func DecideBeforeDraft(s Signals, t Thresholds, set Setting) (d Decision, final 
 	switch {
 	case d.Reason == Forced, d.Route == Server:
 		return d, true, nil
-	case d.Mode == PreferServer, set.LocalOnly, !set.HasServer:
+	case d.Mode == PreferServer, set.LocalOnly, !set.HasServer, set.Barrier != "" && d.Degraded:
 		return d, true, nil // the device, whatever the draft says
 	case d.Mode == Shadow:
 		return d, false, nil // what would have been decided is of interest

@@ -86,6 +86,9 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if q.Custom, err = s.shelf.find(ctx, req.Model); err != nil {
 		return err
 	}
+	if err := mark(&q, r, req); err != nil {
+		return err
+	}
 	note.attrs = append(note.attrs, slog.String("model", req.Model), slog.Bool("stream", req.Stream))
 	if q.Sampling, err = req.sampling(); err != nil {
 		return err

@@ -73,10 +73,16 @@ const statusGone = 499
 func asHTTP(err error) *HTTPError {
 	var h *HTTPError
 	var failure *upstream.Failure
+	var over *upstream.OverBudget
+	var private *upstream.Private
 	var unreachable *route.UnreachableError
 	switch {
 	case errors.As(err, &h):
 		return h
+	case errors.As(err, &over):
+		return &HTTPError{Status: http.StatusTooManyRequests, Type: "insufficient_quota", Code: string(route.OverBudget), Message: over.Error(), Err: err}
+	case errors.As(err, &private):
+		return &HTTPError{Status: http.StatusForbidden, Code: string(route.Private), Message: private.Error(), Err: err}
 	case errors.As(err, &failure):
 		status := http.StatusBadGateway
 		if failure.Kind == upstream.Slow {
@@ -87,8 +93,11 @@ func asHTTP(err error) *HTTPError {
 		return &HTTPError{Status: statusGone, Message: "the request was cancelled", Err: err}
 	case errors.As(err, &unreachable):
 		status := http.StatusBadRequest
-		if unreachable.Reason == route.LocalOnly {
+		switch unreachable.Reason {
+		case route.LocalOnly, route.Private:
 			status = http.StatusForbidden
+		case route.OverBudget:
+			status = http.StatusTooManyRequests
 		}
 		return &HTTPError{Status: status, Code: string(unreachable.Reason), Param: route.HeaderRoute, Message: unreachable.Error(), Err: err}
 	case errors.Is(err, device.ErrContext):

@@ -37,7 +37,7 @@ func (s *Server) guard(hosts func(string) bool, next http.Handler) http.Handler 
 			h.Set("Access-Control-Expose-Headers", "*")
 			if r.Method == http.MethodOptions {
 				h.Set("Access-Control-Allow-Methods", "GET, POST")
-				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Crayon-Route, X-Request-Id")
+				h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Crayon-Route, X-Crayon-Private, X-Crayon-Conversation, X-Request-Id")
 				w.WriteHeader(http.StatusNoContent)
 				return nil
 			}

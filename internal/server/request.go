@@ -50,6 +50,8 @@ type chatRequest struct {
 	MaxCompletionTokens *int      `json:"max_completion_tokens"`
 	LogProbs            *bool     `json:"logprobs"`
 	TopLogProbs         *int      `json:"top_logprobs"`
+	Private             bool      `json:"private"`      // it stays here
+	Conversation        string    `json:"conversation"` // its id
 }
 
 type message struct {

@@ -20,6 +20,7 @@ import (
 	"crayon/internal/fault"
 	"crayon/internal/hybrid"
 	"crayon/internal/store"
+	"crayon/internal/upstream"
 )
 
 // Bounds of what a client may ask for.
@@ -43,6 +44,8 @@ type Options struct {
 	Key            string                // bearer key; "" asks for none, and then only loopback is listened on
 	AllowedHosts   []string              // further names a request may call this host, without port
 	AllowedOrigins []string              // web pages that may ask: scheme://host[:port]
+	Ledger         *upstream.Ledger      // what /api/ledger lists; nil: nothing
+	Budget         *upstream.Budget      // what it says is left; nil: nothing is limited
 	Log            *slog.Logger          // one line a request, without what was said; nil logs nothing
 }
 
@@ -101,6 +104,7 @@ func (s *Server) handler(hosts func(string) bool) http.Handler {
 	route("POST", "/api/route/decide", s.decide)
 	route("GET", "/metrics", s.metrics)
 	route("GET", "/healthz", s.health)
+	route("GET", ledgerPath, s.ledger)
 	mux.Handle("/", s.reply(func(w http.ResponseWriter, r *http.Request) error {
 		return &HTTPError{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no %s; try /v1/chat/completions, /v1/completions, /v1/models, /api/route/decide, /metrics or /healthz", clip(r.URL.Path))}
 	}))

@@ -98,6 +98,9 @@ func (p Paths) Ledger() string { return filepath.Join(p.Data, "ledger.jsonl") }
 // Routing is the folder of calibrations and of the log of decisions.
 func (p Paths) Routing() string { return filepath.Join(p.Data, "routing") }
 
+// Budget is the folder of what was spent, a file a day.
+func (p Paths) Budget() string { return filepath.Join(p.Data, "budget") }
+
 // ConfigFile is crayon.yaml in the config folder.
 func (p Paths) ConfigFile() string { return filepath.Join(p.Config, "crayon.yaml") }
 

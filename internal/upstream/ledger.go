@@ -60,6 +60,9 @@ type Entry struct {
 	Counted          string `json:"counted,omitempty"` // usage, bytes, most or none: how the tokens are known
 }
 
+// Refused says whether the call never left.
+func (e Entry) Refused() bool { return e.State == StateRefused }
+
 // Ledger is the append-only file of calls, JSON lines, mode 0600. Several
 // processes may write it at once. A nil *Ledger keeps nothing.
 type Ledger struct {
@@ -89,6 +92,9 @@ func (l *Ledger) Path() string { return l.path }
 
 // Entries reads the calls that left at or after since, in the order they left.
 func (l *Ledger) Entries(since time.Time) ([]Entry, error) {
+	if l == nil {
+		return nil, nil
+	}
 	entries, _, err := ReadLedger(l.path, since)
 	return entries, err
 }
