@@ -76,7 +76,7 @@ func Choose(ctx context.Context, e Engine, t Task, names []string, progress func
 	}
 	best := 0
 	for i, r := range rated {
-		if r.sure() > rated[best].sure() {
+		if r.sure() > max(rated[best].sure(), sameLoss) {
 			best = i
 		}
 	}
@@ -182,7 +182,7 @@ func hopeful(names []string, known map[string]Experience, n int) []string {
 		}
 		c := Considered{Observed: x.Mean + luck*math.Sqrt(x.Spread*x.Spread+x.Noise*x.Noise/float64(n))}
 		c.judge(x, n)
-		return c.sure() <= 0
+		return c.sure() <= sameLoss
 	})
 }
 

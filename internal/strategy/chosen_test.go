@@ -173,7 +173,7 @@ func TestHopeful(t *testing.T) {
 	require.Equal(t, []string{"stack", "base", "shared", "uniform"}, hopeful(slices.Clone(names), known, 16))
 	known["base"] = Experience{Mean: -0.3, Spread: 0.2, Noise: 0.6}
 	require.Equal(t, []string{"stack", "shared", "uniform"}, hopeful(slices.Clone(names), known, 4), "four rows cannot overrule that")
-	require.Equal(t, []string{"stack", "base", "shared", "uniform"}, hopeful(slices.Clone(names), known, 64), "many can")
+	require.Equal(t, []string{"stack", "base", "shared", "uniform"}, hopeful(slices.Clone(names), known, 400), "many can")
 }
 
 func TestUnlabelledGoesByScope(t *testing.T) {

@@ -78,7 +78,7 @@ func learnChoice(rows []*Observed, p, was *Prior, fallback string) {
 	}
 }
 
-// sameLoss is a difference in ranking loss that no cost is worth.
+// sameLoss is a difference in ranking loss that no strategy is changed for.
 const sameLoss = 0.005
 
 // leastLoss is the strategy of the least loss, of those as good the cheapest.
