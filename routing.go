@@ -75,6 +75,13 @@ func (c *Crayon) Calibrate(ctx context.Context, custom *Customisation, rows *Exa
 	if !o.AskServer && !(o.Server > 0) && !slices.ContainsFunc(labelled, func(e examples.Example) bool { return e.Server != "" }) {
 		return nil, calibrate.ErrNoServer
 	}
+	scope := float64(custom.Scope.User)
+	if set := float64(c.hybrid.Policy.ScopeUser); !math.IsNaN(set) {
+		scope = set
+	}
+	if o.Scope == nil && scope > -1 {
+		o.Scope = &scope
+	}
 	digests, err := c.digests(custom, o.Data)
 	if err != nil {
 		return nil, err

@@ -152,13 +152,24 @@ func writeCalibration(w io.Writer, r calibrated) {
 	fmt.Fprintf(w, "promise    %s\n", c.Rule.Sentence())
 	fmt.Fprintf(w, "rows       %d learned from, %d checked on\n", c.Rule.FitRows, c.Rule.CheckRows)
 	fmt.Fprintf(w, "alone      the device is right on %.1f %%, the server on %.1f %%%s\n", 100*c.Rule.Device, 100*c.Rule.Server, given(c))
-	fmt.Fprintf(w, "device     AUROC %.3f, calibration error %.3f, Brier skill %+.3f (each row judged by a model that had not seen it)\n", c.Device.Fit.AUROC, c.Device.Fit.ECE, c.Device.Fit.BrierSkill)
+	fmt.Fprintf(w, "device     AUROC %.3f, Brier skill %+.3f", c.Device.Fit.AUROC, c.Device.Fit.BrierSkill)
+	if c.Device.Rows >= leastECE {
+		fmt.Fprintf(w, ", calibration error %.3f", c.Device.Fit.ECE)
+	}
+	fmt.Fprintln(w, " (each row judged by a model that had not seen it)")
 	fmt.Fprintf(w, "threshold  a query leaves where the server is more probably right by more than %+.3f\n", c.Rule.Threshold)
+	if c.Rule.Scope != nil {
+		fmt.Fprintf(w, "scope      or where it is less like your examples than %.3f, which the rows say nothing of\n", *c.Rule.Scope)
+	}
 	if c.Rule.Early != nil {
 		fmt.Fprintf(w, "undrafted  where that is above %+.3f before the draft\n", *c.Rule.Early)
 	}
 	fmt.Fprintf(w, "file       %s\n", r.File)
 }
+
+// leastECE is the rows from which a calibration error is told: of fewer, the luck
+// of 15 bins is most of it.
+const leastECE = 1500
 
 func given(c *crayon.Calibration) string {
 	if c.Given {

@@ -91,6 +91,7 @@ setting of your own. No query is answered again: the log has each one's signals.
 type replayable struct {
 	entries              []crayon.LoggedDecision
 	gain, device, server []float64
+	first                []float64 // gain, but of queries that leave anyway the largest: the order in which they go
 }
 
 func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed, error) {
@@ -114,10 +115,15 @@ func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed
 		all.entries = append(all.entries, *e)
 		if cal != nil {
 			x := cal.Estimate(e.Row(), false)
-			if e.Calibration == id && e.Told() { // of one that left undrafted, the log knows more than its signals say
+			if e.Calibration == id && e.Told() && e.Device > 0 { // of one that left undrafted, the log knows more than its signals say
 				x.Gain, x.Device, x.Server = e.Gain, e.Device, e.Server
 			}
 			all.gain, all.device, all.server = append(all.gain, x.Gain), append(all.device, x.Device), append(all.server, x.Server)
+			first := x.Gain
+			if cal.Outside(e.Row()) {
+				first = 1
+			}
+			all.first = append(all.first, first)
 		}
 		return nil
 	}
@@ -142,7 +148,7 @@ func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed
 	case flags.Changed("threshold") && cal == nil:
 		return nil, &fault.Error{Op: "replay", Path: name, Err: errors.New("it is not calibrated, so there is no gain to compare with --threshold"), Hint: "crayon route calibrate " + name + " --data FILE --server-share 0.3", Exit: fault.ExitUsage}
 	case flags.Changed("threshold"):
-		at := all.at(r.PerDay, o.price, func(i int) bool { return all.gain[i] > o.threshold })
+		at := all.at(r.PerDay, o.price, func(i int) bool { return all.first[i] > o.threshold })
 		r.At = &at
 	case flags.Changed("scope") || flags.Changed("confidence"):
 		at := all.at(r.PerDay, o.price, func(i int) bool {
@@ -152,7 +158,7 @@ func (a *app) replay(cmd *cobra.Command, name string, o *replayFlags) (*replayed
 		r.At = &at
 	}
 	if cal != nil {
-		points := calibrate.Frontier(all.gain, all.device, all.server, o.steps)
+		points := calibrate.Frontier(all.first, all.device, all.server, o.steps)
 		for _, p := range points {
 			r.Points = append(r.Points, replayed1{p, p.Share * r.PerDay * o.price})
 		}

@@ -91,6 +91,17 @@ func TestCalibrationDecides(t *testing.T) {
 	require.Greater(t, all[1].Signals.Get("mean_token"), 0.0)
 }
 
+// What is unlike the examples leaves under a calibration of the user's own rows
+// too: those rows say nothing of it.
+func TestCalibratedScopeStays(t *testing.T) {
+	w := recording(t, hybrid.Policy{Mode: route.Auto, ScopeUser: unset, ScopePool: unset, Confidence: unset})
+	w.plain.Scope.User = always
+	w.calibrate(t, sendsNone, nil)
+	d, final, err := w.ExplainEarly(t.Context(), ask(w.plain, "why does the wheel wobble"))
+	require.NoError(t, err)
+	require.Equal(t, []any{true, route.Server, route.OutOfScope, route.CalibratedOwn}, []any{final, d.Route, d.Reason, d.Calibrated})
+}
+
 // TestStaleCalibrationIsNotUsed: when model, customisation or data changed, it
 // is told and not used.
 func TestStaleCalibrationIsNotUsed(t *testing.T) {

@@ -261,7 +261,7 @@ func (w *work) prepare(ctx context.Context) error {
 		}
 		w.row = w.custom.Row
 	}
-	w.thresholds = w.h.thresholds(c, w.setting.Calibration != nil)
+	w.thresholds = w.h.thresholds(c, w.setting.Calibrated)
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
 	w.screen()
@@ -283,11 +283,17 @@ func (w *work) encode() error {
 
 func (w *work) close() { w.custom.Close() }
 
-// thresholds are those in force: where a calibration decides, only what is set by
-// name.
-func (h *Hybrid) thresholds(c *customize.Customisation, calibrated bool) route.Thresholds {
+// thresholds are those in force. A customisation's own calibration takes the
+// place of the confidence's, but keeps the scope's: its rows are all of the
+// user's kind, and say nothing of queries unlike them. The default one has seen
+// both. What is set by name holds beside either.
+func (h *Hybrid) thresholds(c *customize.Customisation, calibrated string) route.Thresholds {
 	t := route.Off()
-	if c != nil && !calibrated {
+	switch {
+	case c == nil, calibrated == route.CalibratedDefault:
+	case calibrated == route.CalibratedOwn:
+		t.ScopeUser = c.Scope.User
+	default:
 		t.ScopeUser, t.ScopePool, t.Confidence = c.Scope.User, c.Scope.Pool, route.DefaultConfidence
 	}
 	set := func(dst *float32, v float32) {

@@ -86,7 +86,10 @@ func (w *work) entry(a *Answer, err error) *record.Entry {
 	}
 	e.Send, e.Undrafted = len(d.Triggers) > 0, d.Signals.Tokens == 0
 	if x := d.Estimate; x != nil {
-		e.Device, e.Server, e.Gain, e.Threshold, e.Send, e.Calibration = x.Device, x.Server, x.Gain, x.Threshold, x.Send, w.judge.id
+		e.Device, e.Server, e.Gain, e.Threshold, e.Send = x.Device, x.Server, x.Gain, x.Threshold, e.Send || x.Send
+	}
+	if d.Model != nil {
+		e.Calibration = w.judge.id
 	}
 	if w.h.Policy.Log == LogText {
 		e.Query = w.q.Messages[len(w.q.Messages)-1].Content

@@ -67,6 +67,7 @@ type Ask struct {
 	Price   float64 // of a query sent, for Cost
 	PerDay  float64 // queries, for Cost
 	Server  float64 // share of the server's answers that are right, where rows do not say; NaN or 0: not said
+	Scope   *float64 // least scope of a query that may stay; nil: none. What lies outside is unlike all rows, so they say nothing of it
 	Prior   *Calibration
 	Seed    uint64 // of the parts
 	Whole   bool   // a default calibration: fitted on all rows, checked by cross-fitting over groups
@@ -186,12 +187,13 @@ func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
 		}
 		return out
 	}
-	c.Rule = Rule{Promise: a.Promise, Target: a.Target, Within: a.Within, Price: a.Price, PerDay: a.PerDay, FitRows: len(fit), CheckRows: len(check)}
+	c.Rule = Rule{Promise: a.Promise, Scope: a.Scope, Target: a.Target, Within: a.Within, Price: a.Price, PerDay: a.PerDay, FitRows: len(fit), CheckRows: len(check)}
 	if a.Promise == Quality {
 		if c.Rule.Threshold, err = c.shown(&a, Frontier(gains, outcomes(fit, false), outcomes(fit, true), 50), check); err != nil {
 			return err
 		}
 	} else {
+		gains = c.outward(fit, gains)
 		c.Rule.Threshold = ShareThreshold(gains, share)
 		c.early(fit, gains, share, a)
 	}
@@ -200,7 +202,7 @@ func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
 	for i, r := range check {
 		// Where no rows are left to check on, what was cross-fitted tells.
 		if verdict[i] = c.Sends(r); a.Whole {
-			verdict[i] = gains[i] > c.Rule.Threshold
+			verdict[i] = c.Outside(r) || gains[i] > c.Rule.Threshold
 		}
 		if verdict[i] {
 			sent++
@@ -217,8 +219,17 @@ func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
 	}
 	c.Bands = bands(seen, verdict)
 	if a.Promise != Quality && (c.Rule.Sent.Low > share+a.Within || c.Rule.Sent.High < share-a.Within) {
+		hint, outside := "add rows, or allow more with --within", 0
+		for _, r := range check {
+			if c.Outside(r) {
+				outside++
+			}
+		}
+		if float64(outside) > share*float64(len(check)) {
+			hint = fmt.Sprintf("%d of %d are unlike your examples: add examples of their kind, or CRAYON_ROUTE_SCOPE=off", outside, len(check))
+		}
 		return &fault.Error{Op: "calibrate", Err: fmt.Errorf("%w: a share of %.2f; %.2f of them were sent (%.2f to %.2f)", ErrNotKept, share, c.Rule.Sent.Value, c.Rule.Sent.Low, c.Rule.Sent.High),
-			Hint: "add rows, or allow more with --within", Exit: fault.ExitRefused}
+			Hint: hint, Exit: fault.ExitRefused}
 	}
 	return nil
 }
@@ -229,6 +240,23 @@ func meanOf(xs []float64) float64 {
 		sum += x
 	}
 	return sum / float64(max(1, len(xs)))
+}
+
+// outward are gains with those of rows outside the scope at the top.
+func (c *Calibration) outward(rows []Row, gains []float64) []float64 {
+	out := slices.Clone(gains)
+	for i, r := range rows {
+		if c.Outside(r) {
+			out[i] = never(1)
+		}
+	}
+	return out
+}
+
+// Outside says whether a query leaves because it is unlike the examples, whatever
+// its gain.
+func (c *Calibration) Outside(r Row) bool {
+	return c.Rule.Scope != nil && r.Signals.Get("scope") < *c.Rule.Scope
 }
 
 // The least precision of leaving undrafted, and the least rows it is told from.
@@ -281,7 +309,7 @@ func (c *Calibration) early(rows []Row, gains []float64, share float64, a Ask) {
 			scores[i] = never(1)
 		}
 	}
-	c.Rule.Threshold = min(ShareThreshold(scores, share), math.Nextafter(never(1), 0))
+	c.Rule.Threshold = ShareThreshold(scores, share)
 }
 
 // Gain is what sending a query is expected to add: the probability that the
@@ -319,7 +347,7 @@ func (c *Calibration) SendsEarly(r Row) bool {
 
 // Sends says whether a query leaves.
 func (c *Calibration) Sends(r Row) bool {
-	return c.SendsEarly(r) || c.Gain(r) > c.Rule.Threshold
+	return c.Outside(r) || c.SendsEarly(r) || c.Gain(r) > c.Rule.Threshold
 }
 
 // At is a copy with another threshold, and without one before the draft.

@@ -212,6 +212,33 @@ func TestShareIsMonotone(t *testing.T) {
 	}
 }
 
+// What lies outside the scope leaves whatever its gain, and counts to the share.
+func TestScopeLeavesAnyway(t *testing.T) {
+	w := newWorld(21)
+	rows, unseen := plain(w.rows(800)), plain(w.rows(2000))
+	scope := 0.06 // a tenth lies below
+	for _, share := range []float64{0.1, 0.3} {
+		c, err := Make(rows, Ask{Promise: Share, Target: share, Scope: &scope})
+		require.NoError(t, err)
+		sent, outside := 0.0, 0.0
+		for _, r := range unseen {
+			if c.Sends(r) {
+				sent++
+			}
+			if r.Signals.Get("scope") < scope {
+				outside++
+				require.True(t, c.Sends(r))
+			}
+		}
+		require.InDelta(t, share, sent/2000, 0.04)
+		require.InDelta(t, 0.1, outside/2000, 0.03)
+	}
+	// A share below what lies outside cannot be kept.
+	scope = 0.4
+	_, err := Make(rows, Ask{Promise: Share, Target: 0.1, Within: 0.1, Scope: &scope})
+	require.ErrorIs(t, err, ErrNotKept)
+}
+
 func TestStale(t *testing.T) {
 	d := Digests{Base: "a", Adapter: "b", Data: "c"}
 	require.Empty(t, d.Stale(d))

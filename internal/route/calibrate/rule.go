@@ -25,6 +25,7 @@ type Rule struct {
 	Target    float64  `json:"target"`
 	Within    float64  `json:"within"`          // how far off it may be
 	Threshold float64  `json:"threshold"`       // a query whose gain is above it leaves
+	Scope     *float64 `json:"scope,omitempty"` // one less like the examples leaves anyway: the rows tell nothing of such
 	Early     *float64 `json:"early,omitempty"` // one whose gain before the draft is above it leaves undrafted
 	Price     float64  `json:"price,omitempty"` // of a query sent
 	PerDay    float64  `json:"per_day,omitempty"`
@@ -52,7 +53,7 @@ func (r *Rule) Sentence() string {
 }
 
 func (r *Rule) check() error {
-	ok := r.Threshold >= never(-1) && r.Threshold <= never(1) && (r.Early == nil || finite(*r.Early)) && r.Target >= 0 && finite(r.Target)
+	ok := r.Threshold >= never(-1) && r.Threshold <= never(1) && (r.Early == nil || finite(*r.Early)) && (r.Scope == nil || finite(*r.Scope)) && r.Target >= 0 && finite(r.Target)
 	if !ok {
 		return errors.New("its rule has numbers that no fit makes")
 	}
@@ -140,7 +141,7 @@ func (c *Calibration) shown(a *Ask, fitted []Point, checked []Row) (float64, err
 		}
 		losses := make([]float64, 0, len(checked))
 		for _, r := range checked {
-			if x := outcome(r, c.Gain(r) > t, c.Assumed); !math.IsNaN(x) {
+			if x := outcome(r, c.Outside(r) || c.Gain(r) > t, c.Assumed); !math.IsNaN(x) {
 				losses = append(losses, 1-x)
 			}
 		}
