@@ -259,8 +259,8 @@ func seams(turns []*view, between string) *view {
 	return b.view()
 }
 
-// values leaves out of a turn the words that are only letters, and what ends a
-// sentence.
+// values leaves out of a turn the words that are only letters, unless these are
+// all capitals, and what ends a sentence.
 func values(v *view) *view {
 	b := &builder{}
 	text := v.text
@@ -281,7 +281,7 @@ func values(v *view) *view {
 		for start < end && strings.IndexByte("\"'(:", text[start]) >= 0 {
 			start++
 		}
-		if word := text[start:end]; strings.ContainsAny(word, "0123456789@-_.") {
+		if word := text[start:end]; strings.ContainsAny(word, "0123456789@-_.") || len(word) > 1 && word == strings.ToUpper(word) {
 			if b.b.Len() > 0 {
 				b.add(" ", place{-1, -1, -1})
 			}

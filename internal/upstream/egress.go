@@ -113,14 +113,40 @@ func partsOf(body []byte) []privacy.Part {
 						role = r
 						delete(m, "role")
 					}
+					// What is said, and beside it all that is not.
+					parts = append(parts, privacy.Part{Role: role, Text: said(m["content"])})
+					if _, plain := m["content"].(string); plain {
+						delete(m, "content")
+					}
 				}
-				parts = append(parts, privacy.Part{Role: role, Text: strings.Join(stringsOf(turn, nil), "\n")})
+				if rest := stringsOf(turn, nil); len(rest) > 0 {
+					parts = append(parts, privacy.Part{Text: strings.Join(rest, "\n")})
+				}
 			}
 		case name != "seed":
 			parts = append(parts, privacy.Part{Text: strings.Join(append(stringsOf(x, nil), name), "\n")})
 		}
 	}
 	return parts
+}
+
+// said is the text of a message's content: a string, or parts with texts.
+func said(content any) string {
+	switch c := content.(type) {
+	case string:
+		return c
+	case []any:
+		var texts []string
+		for _, part := range c {
+			if m, ok := part.(map[string]any); ok {
+				if text, ok := m["text"].(string); ok {
+					texts = append(texts, text)
+				}
+			}
+		}
+		return strings.Join(texts, "\n")
+	}
+	return ""
 }
 
 // leastDigits is how long a number must be to be looked at.
@@ -139,16 +165,8 @@ func stringsOf(v any, to []string) []string {
 			to = stringsOf(x, to)
 		}
 	case map[string]any:
-		// The text of a turn first; the rest in the order of no map.
-		for _, first := range []string{"content", "text"} {
-			if x, ok := v[first]; ok {
-				to = stringsOf(x, to)
-			}
-		}
 		for k, x := range v {
-			if k != "content" && k != "text" {
-				to = stringsOf(x, append(to, k))
-			}
+			to = stringsOf(x, append(to, k))
 		}
 	}
 	return to

@@ -234,8 +234,8 @@ type countedBody struct {
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.tally.add(p[:n])
-	if merr := b.meter.write(p[:n]); merr != nil && (err == nil || err == io.EOF) {
-		err = merr
+	if kept, merr := b.meter.write(p[:n]); merr != nil {
+		n, err = kept, merr
 	}
 	if err != nil {
 		cause := err

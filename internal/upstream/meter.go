@@ -82,17 +82,20 @@ const (
 	slackOfBytes = 4096
 )
 
-func (m *meter) write(p []byte) error {
+// write counts bytes of the answer and says how many of them may pass: all,
+// unless they are more than was asked for.
+func (m *meter) write(p []byte) (int, error) {
 	if m == nil {
-		return nil
+		return len(p), nil
 	}
+	size := len(p)
 	if !m.stream {
 		if m.line.Len()+len(p) <= maxAnswerBody {
 			m.line.Write(p)
 		} else {
 			m.long = true
 		}
-		return nil
+		return size, nil
 	}
 	for len(p) > 0 {
 		line, rest, whole := bytes.Cut(p, []byte("\n"))
@@ -102,17 +105,17 @@ func (m *meter) write(p []byte) error {
 			m.long = true
 		}
 		if !whole {
-			return nil
+			break
 		}
 		p = rest
 		m.event()
 		m.line.Reset()
 		m.long = false
+		if !m.unbounded && (m.pieces > m.most.out+slackPieces || m.text > bytesAToken*m.most.out+slackOfBytes) {
+			return size - len(p), errTooMany
+		}
 	}
-	if !m.unbounded && (m.pieces > m.most.out+slackPieces || m.text > bytesAToken*m.most.out+slackOfBytes) {
-		return errTooMany
-	}
-	return nil
+	return size, nil
 }
 
 func (m *meter) event() {
@@ -207,7 +210,12 @@ func (m *meter) spent(status int, cause error) (tokens, string) {
 		m.count(m.line.Bytes())
 		m.line.Reset()
 	}
-	byBytes := tokens{m.most.in, max(min(m.text, m.most.out), m.pieces)}
+	// A token is at least a byte, and of an answer that was bounded no more
+	// than the bound is due.
+	byBytes := tokens{m.most.in, m.text}
+	if !m.unbounded {
+		byBytes.out = min(m.text, m.most.out)
+	}
 	switch {
 	case m.usage != nil && m.finished:
 		return *m.usage, countedUsage

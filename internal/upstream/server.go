@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -286,6 +287,9 @@ func (s *Server) notAble(r Request, err error) error {
 func (s *Server) body(model string, r Request, stream bool) ([]byte, error) {
 	body := []byte(r.Body)
 	var err error
+	if !json.Valid(body) || !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		err = errors.New("not a JSON object")
+	}
 	set := func(name string, v any) {
 		if err == nil {
 			body, err = sjson.SetBytes(body, name, v)
@@ -298,9 +302,6 @@ func (s *Server) body(model string, r Request, stream bool) ([]byte, error) {
 	}
 	if o, _ := outlineOf(r.Body); o.unbounded && s.gate.budget.bounded(r.Key) {
 		set("max_tokens", defaultAnswer)
-	}
-	if err == nil && !json.Valid(body) {
-		err = errors.New("not a JSON object")
 	}
 	if err != nil {
 		return nil, &fault.Error{Op: "ask server", Path: "body", Err: err, Exit: fault.ExitUsage}

@@ -28,6 +28,8 @@ type Call struct {
 		MaxTokens int `json:"max_tokens"`
 		Messages  []struct{ Role, Content string }
 	}
+
+	server *Server
 }
 
 // Step is what the server does with one chat request. done is closed when the
@@ -44,6 +46,8 @@ type Server struct {
 	mu    sync.Mutex
 	steps []Step
 	calls []Call
+
+	billed int64
 }
 
 // New starts a server that does the steps in order, one a chat request, and
@@ -59,7 +63,7 @@ func New(steps ...Step) *Server {
 	})
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) {
 		raw, _ := io.ReadAll(io.LimitReader(r.Body, 8<<20))
-		c := Call{Path: r.URL.Path, Header: r.Header.Clone(), Raw: string(raw)}
+		c := Call{Path: r.URL.Path, Header: r.Header.Clone(), Raw: string(raw), server: s}
 		if err := json.Unmarshal(raw, &c.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -91,14 +95,32 @@ func (s *Server) Calls() []Call {
 	return append([]Call(nil), s.calls...)
 }
 
+// Billed is the tokens that the server would charge for: the prompt and what it
+// said, of every answer that it began.
+func (s *Server) Billed() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.billed
+}
+
+// charge adds tokens to the bill of the server that a call came to.
+func (c Call) charge(n int64) {
+	if c.server != nil {
+		c.server.mu.Lock()
+		defer c.server.mu.Unlock()
+		c.server.billed += n
+	}
+}
+
 // Answer gives text, whole or in a stream of words, as asked.
 func Answer(text string) Step {
 	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		words := pieces(text)
+		c.charge(promptTokens + int64(len(words)))
 		if !c.Body.Stream {
 			writeJSON(w, completion(c, text))
 			return
 		}
-		words := pieces(text)
 		startStream(w)
 		for _, p := range words {
 			chunk(w, c, p, "")
@@ -227,12 +249,101 @@ func Endless() Step {
 			if chunk(w, c, strings.Repeat("word ", 100), "") != nil {
 				return
 			}
+			if c.Body.MaxTokens == 0 {
+				c.charge(100) // what it sends over what was asked for, nobody pays
+			}
 		}
+	}
+}
+
+// Pieces streams pieces of text as they are given; whole, it is their sum.
+func Pieces(all ...string) Step {
+	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		c.charge(promptTokens + int64(len(all)))
+		if !c.Body.Stream {
+			writeJSON(w, completion(c, strings.Join(all, "")))
+			return
+		}
+		startStream(w)
+		for _, p := range all {
+			chunk(w, c, p, "")
+		}
+		chunk(w, c, "", "stop")
+		usage(w, c, len(all))
+		fmt.Fprint(w, "data: [DONE]\n\n")
+	}
+}
+
+// WrongIDs answers text under ids and a model that change and are none that
+// were asked for.
+func WrongIDs(text string) Step {
+	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		words := pieces(text)
+		c.charge(promptTokens + int64(len(words)))
+		c.Body.Model = "another-model"
+		if !c.Body.Stream {
+			answer := completion(c, text).(map[string]any)
+			answer["id"], answer["object"] = 7, "text_completion"
+			delete(answer, "id")
+			writeJSON(w, answer)
+			return
+		}
+		startStream(w)
+		for i, p := range append(words, "") {
+			finish := any(nil)
+			if i == len(words) {
+				finish = "stop"
+			}
+			data, _ := json.Marshal(map[string]any{"id": fmt.Sprint("id-", i), "object": "nothing", "model": c.Body.Model,
+				"choices": []any{map[string]any{"index": 0, "delta": map[string]any{"content": p}, "finish_reason": finish}}})
+			fmt.Fprintf(w, "data: %s\n\n", data)
+			flush(w)
+		}
+		usage(w, c, len(words))
+	}
+}
+
+// NoUsage answers without a word about tokens.
+func NoUsage(text string) Step {
+	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		words := pieces(text)
+		c.charge(promptTokens + int64(len(words)))
+		if !c.Body.Stream {
+			answer := completion(c, text).(map[string]any)
+			delete(answer, "usage")
+			writeJSON(w, answer)
+			return
+		}
+		startStream(w)
+		for _, p := range words {
+			chunk(w, c, p, "")
+		}
+		chunk(w, c, "", "stop")
+	}
+}
+
+// ToolCall answers with tool calls, a JSON array.
+func ToolCall(calls string) Step {
+	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		c.charge(promptTokens + 5)
+		message := map[string]any{"role": "assistant", "content": nil, "tool_calls": json.RawMessage(calls)}
+		if !c.Body.Stream {
+			answer := completion(c, "").(map[string]any)
+			answer["choices"] = []any{map[string]any{"index": 0, "finish_reason": "tool_calls", "message": message}}
+			writeJSON(w, answer)
+			return
+		}
+		startStream(w)
+		event(w, c, []any{map[string]any{"index": 0, "delta": message, "finish_reason": nil}}, nil)
+		chunk(w, c, "", "tool_calls")
+		usage(w, c, 5)
+		fmt.Fprint(w, "data: [DONE]\n\n")
 	}
 }
 
 func begin(w http.ResponseWriter, c Call, text string, n int) {
 	if !c.Body.Stream {
+		c.charge(promptTokens + int64(len(pieces(text))))
 		data, _ := json.Marshal(completion(c, text))
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
@@ -242,6 +353,7 @@ func begin(w http.ResponseWriter, c Call, text string, n int) {
 	}
 	startStream(w)
 	all := pieces(text)
+	c.charge(promptTokens + int64(min(n, len(all))))
 	for _, p := range all[:min(n, len(all))] {
 		chunk(w, c, p, "")
 	}
@@ -281,8 +393,11 @@ func completion(c Call, text string) any {
 		"choices": []any{map[string]any{"index": 0, "finish_reason": "stop", "message": map[string]any{"role": "assistant", "content": text}}}}
 }
 
+// promptTokens is what every prompt comes to.
+const promptTokens = 7
+
 func counts(n int) any {
-	return map[string]any{"prompt_tokens": 7, "completion_tokens": n, "total_tokens": 7 + n}
+	return map[string]any{"prompt_tokens": promptTokens, "completion_tokens": n, "total_tokens": promptTokens + n}
 }
 
 // pieces are a text's words with the space before each.
