@@ -47,7 +47,7 @@ func run(args []string, out io.Writer) error {
 	leaveOut := f.String("leave-out", "", "families to leave out, `A,B`")
 	only := f.Int("examples", -1, "take only users of so many examples; -1 all")
 	was := f.String("was", "", "prior whose terms stand where the rows say nothing; nothing: the program's own")
-	fallback := f.String("default", "", "strategy that others are measured against; nothing: that of the least loss")
+	fallback := f.String("default", "stack", "strategy that others are measured against, and that is left only for a better one; where no row has it, that of the least loss")
 	note := f.String("note", "", "where it is from")
 	if err := f.Parse(args); err != nil {
 		return err

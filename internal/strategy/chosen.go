@@ -168,6 +168,9 @@ func affordable(t Task, known map[string]Experience) []string {
 	return names
 }
 
+// sameLoss is a difference in ranking loss that the default is not left for.
+const sameLoss = 0.005
+
 // luck is how far from what is expected, in deviations, the rows are thought
 // to speak at most.
 const luck = 2

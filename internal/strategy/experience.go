@@ -56,7 +56,7 @@ func learnChoice(rows []*Observed, p, was *Prior, fallback string) {
 			scales[string(kind)+name] = bestScale(users, kind, name)
 		}
 	}
-	if fallback == "" {
+	if !names[fallback] {
 		fallback = leastLoss(users, all, scales)
 	}
 	p.Choice.Default = fallback
@@ -78,22 +78,22 @@ func learnChoice(rows []*Observed, p, was *Prior, fallback string) {
 	}
 }
 
-// sameLoss is a difference in ranking loss that no strategy is changed for.
-const sameLoss = 0.005
-
-// leastLoss is the strategy of the least loss, of those as good the cheapest.
+// leastLoss is the strategy of the least loss on the users that all have
+// scored, if there are any.
 func leastLoss(users []*rival, names []string, scales map[string]float64) string {
-	loss, least := map[string]float64{}, math.Inf(1)
-	for _, name := range names {
-		loss[name] = macroLoss(users, name, func(k Kind) float64 { return scales[string(k)+name] })
-		least = min(least, loss[name])
-	}
-	as := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return loss[name] > least+sameLoss })
-	return slices.MinFunc(as, func(a, b string) int {
-		x, _ := Get(a)
-		y, _ := Get(b)
-		return cmp.Or(cmp.Compare(x.Nominal, y.Nominal), cmp.Compare(loss[a], loss[b]))
+	common := slices.DeleteFunc(slices.Clone(users), func(u *rival) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return !u.whole(name) })
 	})
+	if len(common) > 0 {
+		users = common
+	}
+	least, best := math.Inf(1), ""
+	for _, name := range names {
+		if l := macroLoss(users, name, func(k Kind) float64 { return scales[string(k)+name] }); l < least {
+			least, best = l, name
+		}
+	}
+	return best
 }
 
 // ofKind are the users of a kind, "" for any, that a strategy scored whole.
@@ -161,6 +161,10 @@ func bestScale(users []*rival, kind Kind, name string) float64 {
 	return round(at)
 }
 
+// leastSpread is the least deviation of users' true advantages that is believed:
+// a few data sets of one family may agree by chance.
+const leastSpread = 0.03
+
 // experience of a strategy against another over users, data sets alike: the
 // spread of the true advantages is what their deviation has beyond the noise.
 func experience(users []*rival, name string, scale float64, other string, otherScale float64) (Experience, bool) {
@@ -198,7 +202,7 @@ func experience(users []*rival, name string, scale float64, other string, otherS
 	for _, s := range all {
 		spread += s.weight * ((s.mean-mean)*(s.mean-mean) - noise/s.rows)
 	}
-	x := Experience{Scale: scale, Mean: round(mean), Spread: round(math.Sqrt(max(spread, 1e-4))), Noise: round(max(math.Sqrt(noise), 1e-2))}
+	x := Experience{Scale: scale, Mean: round(mean), Spread: round(math.Sqrt(max(spread, leastSpread*leastSpread))), Noise: round(max(math.Sqrt(noise), 1e-2))}
 	if name == other {
 		x.Mean, x.Spread = 0, 0
 	}

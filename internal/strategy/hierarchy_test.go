@@ -94,6 +94,28 @@ func TestLearnFindsWhatWasPutIn(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// The only family of a kind is judged by what the other kinds teach, and the
+// default is one of strategies that were tried on the same users.
+func TestTheOnlyFamilyOfAKind(t *testing.T) {
+	rows := observed([]string{"blend_mean", "tokens", "vote"}, []float64{0.8, -0.5, 0}, []float64{0.1, 0.1, 0.1}, 12, 40)
+	for _, o := range rows {
+		if o.Family == "f0" {
+			o.Kind = Choices
+		} else {
+			delete(o.Scores, "shared") // which guesses; some of the others it does not
+		}
+	}
+	l, err := Learn(rows, handSet, "", "made")
+	require.NoError(t, err)
+	require.Len(t, l.Checks, 2)
+	for _, c := range l.Checks {
+		require.Greater(t, c.Fitted.Accuracy, 0.3, c.Kind)
+	}
+	require.Equal(t, "stack", l.Prior.Choice.Default)
+	require.Contains(t, l.Prior.Choice.Kinds[Choices], "stack")
+	require.Greater(t, l.Prior.Choice.Kinds[Choices]["stack"].Scale, 0.3)
+}
+
 // Where the strategies' means are equal, the spread found is that of the users
 // and not of their few rows.
 func TestSpreadIsNotNoise(t *testing.T) {

@@ -33,8 +33,9 @@ func (r *Reached) add(weight float64, scores []float64, gold int) {
 }
 
 // Learn makes a prior from other users' rows. A kind that few of them are of
-// is learned from all; what they say nothing of is as in was. fallback is the strategy that others are measured against; "" for
-// the one of the least loss.
+// is learned from all; what they say nothing of is as in was. fallback is the
+// strategy that others are measured against; where no row has it, that of the
+// least loss.
 func Learn(rows []*Observed, was *Prior, fallback, note string) (*Learned, error) {
 	p := &Prior{Note: note, Stack: map[string]map[Kind][]Normal{}, Choice: Choice{Default: was.Choice.Default, Kinds: map[Kind]map[string]Experience{}, Scope: was.Choice.Scope}}
 	out := &Learned{Prior: p}
@@ -60,7 +61,7 @@ func Learn(rows []*Observed, was *Prior, fallback, note string) (*Learned, error
 			if !of {
 				continue
 			}
-			c, err := crossCheck(name, names, groups, made)
+			c, err := crossCheck(name, names, groups, groupsOf(rows, "", names), made)
 			if err != nil {
 				return nil, err
 			}
@@ -133,8 +134,10 @@ func groupsOf(rows []*Observed, kind Kind, names []string) []*group {
 
 // crossCheck learns without each family in turn, and scores its users' rows by
 // stacks that are fitted to others of the same user: what they are worth where
-// neither the prior nor the fit has seen the row. The scores go into made.
-func crossCheck(stack string, names []string, groups []*group, made map[*Observed]map[string][]float64) (Checked, error) {
+// neither the prior nor the fit has seen the row. For the only family of a kind
+// it learns from the other kinds, all being the users of any. The scores go into
+// made.
+func crossCheck(stack string, names []string, groups, all []*group, made map[*Observed]map[string][]float64) (Checked, error) {
 	c := Checked{Users: len(groups)}
 	families, datasets := map[string]bool{}, map[string]bool{}
 	for _, g := range groups {
@@ -145,15 +148,11 @@ func crossCheck(stack string, names []string, groups []*group, made map[*Observe
 	plain := slices.Index(names, defaultScore)
 	var whole float64
 	for _, family := range slices.Sorted(maps.Keys(families)) {
-		var rest, own []*group
-		for _, g := range groups {
-			if g.family == family {
-				own = append(own, g)
-			} else {
-				rest = append(rest, g)
-			}
+		own, rest := byFamily(groups, family)
+		if len(rest) < fewestUsers {
+			_, rest = byFamily(all, family)
 		}
-		if len(rest) == 0 {
+		if len(rest) < fewestUsers {
 			continue
 		}
 		terms, err := fitNormals(names, rest)
@@ -191,6 +190,18 @@ func crossCheck(stack string, names []string, groups []*group, made map[*Observe
 		}
 	}
 	return c, nil
+}
+
+// byFamily are the users of a family and all others.
+func byFamily(groups []*group, family string) (own, rest []*group) {
+	for _, g := range groups {
+		if g.family == family {
+			own = append(own, g)
+		} else {
+			rest = append(rest, g)
+		}
+	}
+	return own, rest
 }
 
 // fewShot scores each of the user's rows by a stack that is fitted to as many
