@@ -78,6 +78,8 @@ type (
 	Budget = upstream.BudgetOptions
 	// BudgetStatus is what a day's budget has spent, under way, and left.
 	BudgetStatus = upstream.BudgetStatus
+	// KeyStatus is the same of one key, or of all together.
+	KeyStatus = upstream.KeyStatus
 	// Privacy says what must not leave.
 	Privacy = privacy.Options
 	// Pool is a set of jointly trained adapters.

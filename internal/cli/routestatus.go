@@ -15,6 +15,7 @@ type routeState struct {
 	Servers []string             `json:"servers"`
 	Log     string               `json:"log"`
 	Damaged int                  `json:"damaged_lines,omitempty"`
+	Budget  crayon.BudgetStatus  `json:"budget"`
 	Names   []crayon.RouteStatus `json:"customisations"`
 }
 
@@ -32,6 +33,9 @@ func (a *app) routeStatusCommand() *cobra.Command {
 			}
 			r := routeState{Mode: s.Route.Mode, Servers: append([]string{}, s.Server.URLs...), Log: lib.DecisionLog()}
 			if r.Names, r.Damaged, err = lib.RouteStatus(lib.ModelDigest(s.Model), args...); err != nil {
+				return err
+			}
+			if r.Budget, err = lib.BudgetStatus(budgetOf(s.Budget)); err != nil {
 				return err
 			}
 			for _, n := range r.Names {
@@ -57,6 +61,7 @@ func writeRouteState(w io.Writer, r routeState) {
 	for _, s := range r.Servers {
 		fmt.Fprintf(w, "server     %s\n", s)
 	}
+	writeBudget(w, r.Budget)
 	fmt.Fprintf(w, "log        %s\n", r.Log)
 	if r.Damaged > 0 {
 		fmt.Fprintf(w, "           %d lines of it cannot be read\n", r.Damaged)
