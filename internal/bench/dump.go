@@ -37,6 +37,25 @@ func (r *runner) dump(ctx context.Context, b *bout) error {
 	return nil
 }
 
+// rehearse lets the memory have what a chooser with another prior may ask of the
+// strategies that were run, where that takes no learning and no long search.
+func (r *runner) rehearse(ctx context.Context, b *bout) error {
+	if r.opt.Memory == nil || r.opt.Memory.closed {
+		return nil
+	}
+	var names []string
+	for _, m := range r.run {
+		s, err := strategy.Get(m.name)
+		if err == nil && s.Cost != strategy.Learning && s.Nominal <= rehearsed && s.Name != strategy.Chosen && s.Name != strategy.ChosenAccuracy {
+			names = append(names, s.Name)
+		}
+	}
+	return strategy.Rehearse(ctx, r.shared, b.task, names)
+}
+
+// rehearsed is the largest nominal time, in seconds, of what is rehearsed.
+const rehearsed = 20
+
 // observe keeps a strategy's scores for the dump.
 func (b *bout) observe(name string, scores [][]float64) {
 	if _, err := strategy.Get(name); err != nil || scores == nil {

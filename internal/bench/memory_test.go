@@ -22,7 +22,6 @@ var toySource = Source{Model: "m", Pool: "p", Device: "toy"}
 func everything() Options {
 	o := options()
 	o.Shots, o.Draws, o.Full, o.Rows, o.Datasets, o.Resamples = []int{0, 16}, 2, true, 20, []string{"desk/trips", "quiz"}, 100
-	o.Budget = time.Hour // it rates all strategies
 	return o
 }
 
@@ -81,9 +80,16 @@ func TestMemory(t *testing.T) {
 	require.Empty(t, cmp.Diff(sheets, againSheets))
 	require.Equal(t, dump, againDump)
 
-	prior := *strategy.DefaultPrior()
+	prior := *strategy.DefaultPrior() // one that tries what this one does not
 	prior.Choice.Default = "blend"
-	_, _, _, asked, err = remembered(t, path, toySource, func(o *Options) { o.Prior = &prior })
+	prior.Choice.Kinds = map[strategy.Kind]map[string]strategy.Experience{}
+	for _, kind := range strategy.Kinds {
+		prior.Choice.Kinds[kind] = map[string]strategy.Experience{}
+		for _, name := range []string{"blend", "base", "shots16", "shots_mix", "stack", "stack_shots", "refine"} {
+			prior.Choice.Kinds[kind][name] = strategy.Experience{Scale: 1, Spread: 1, Noise: 1}
+		}
+	}
+	_, _, _, asked, err = remembered(t, path, toySource, func(o *Options) { o.Prior, o.Budget = &prior, time.Hour })
 	require.NoError(t, err)
 	require.Zero(t, asked, "another prior needs no pass")
 

@@ -225,6 +225,9 @@ func (r *runner) user(ctx context.Context, u *User) (*part, error) {
 				if err := r.dump(ctx, b); err != nil {
 					return nil, &fault.Error{Op: "write features of", Path: u.Name, Err: err}
 				}
+				if err := r.rehearse(ctx, b); err != nil {
+					return nil, &fault.Error{Op: "remember scores of", Path: u.Name, Err: err}
+				}
 			}
 			if k == headline(r.opt.Shots) && draw == 0 {
 				r.part.Samples = samplesOf(u, &sheet)

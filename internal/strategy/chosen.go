@@ -250,6 +250,16 @@ func rate(ctx context.Context, e Engine, t Task, names []string, progress func(d
 	return out, nil
 }
 
+// Rehearse asks the engine all that choosing among the strategies named may
+// ask, whatever the prior: for an engine that remembers.
+func Rehearse(ctx context.Context, e Engine, t Task, names []string) error {
+	if len(t.labelled()) == 0 {
+		return nil
+	}
+	_, err := rate(ctx, NewMemo(e), t, names, nil)
+	return err
+}
+
 // leftOut is the strategy's ranking loss of each of the rows and the share of
 // them that is right, each row scored by a plan that was fitted without it.
 func (s Strategy) leftOut(ctx context.Context, e Engine, t Task, rows []int, scale float64) (loss []float64, right float64, err error) {
