@@ -120,7 +120,7 @@ func (c *Crayon) digests(custom *Customisation, data string) (calibrate.Digests,
 
 // measure answers one row.
 func (c *Crayon) measure(ctx context.Context, custom *Customisation, e examples.Example, ask bool) (calibrate.Row, error) {
-	q := hybrid.Query{Messages: []chat.Message{{Role: "user", Content: e.Question}}, Custom: custom, Context: e.Context, MaxTokens: mostMeasured}
+	q := hybrid.Query{Messages: []chat.Message{{Role: "user", Content: e.Question}}, Custom: custom, Context: e.Context, MaxTokens: mostMeasured, Key: localKey}
 	text, d, err := c.hybrid.Measure(ctx, q)
 	if err != nil {
 		return calibrate.Row{}, err
@@ -169,8 +169,10 @@ type RouteStatus struct {
 	Failed      int               `json:"failed"`
 	Since       time.Time         `json:"since,omitzero"` // of the first in the log
 	PerDay      float64           `json:"per_day,omitempty"`
-	Shadows     int               `json:"shadows,omitempty"`   // answered
-	Agreement   float64           `json:"agreement,omitempty"` // their mean
+	SentPrompt  float64           `json:"sent_prompt_tokens,omitempty"`     // mean of a query that the server answered
+	SentAnswer  float64           `json:"sent_completion_tokens,omitempty"` // mean of its answer
+	Shadows     int               `json:"shadows,omitempty"`                // answered
+	Agreement   float64           `json:"agreement,omitempty"`              // their mean
 	Drift       []calibrate.Drift `json:"drift,omitempty"`
 	Candidates  int               `json:"candidates,omitempty"` // answers of the server to look through
 }
@@ -235,6 +237,8 @@ func (l *Library) RouteStatus(base string, names ...string) (all []RouteStatus, 
 		s.Queries++
 		if e.Route == string(route.Server) {
 			s.Sent++
+			s.SentPrompt += float64(e.Prompt)
+			s.SentAnswer += float64(e.Tokens)
 		}
 		if e.Degraded {
 			s.Degraded++
@@ -251,6 +255,10 @@ func (l *Library) RouteStatus(base string, names ...string) (all []RouteStatus, 
 		s := &all[i]
 		if s.Shadows > 0 {
 			s.Agreement /= float64(s.Shadows)
+		}
+		if s.Sent > 0 {
+			s.SentPrompt /= float64(s.Sent)
+			s.SentAnswer /= float64(s.Sent)
 		}
 		if days := now.Sub(s.Since).Hours() / 24; s.Queries > 0 && days > 0 {
 			s.PerDay = float64(s.Queries) / math.Max(days, 1)
@@ -288,7 +296,7 @@ type Turn = chat.Message
 // Decide says who would answer a conversation's last turn, drafting on the device
 // and sending nothing; context is text it is about.
 func (c *Crayon) Decide(ctx context.Context, custom *Customisation, turns []Turn, context string) (Decision, error) {
-	return c.hybrid.Explain(ctx, hybrid.Query{Messages: turns, Custom: custom, Context: context})
+	return c.hybrid.Explain(ctx, hybrid.Query{Messages: turns, Custom: custom, Context: context, Key: localKey})
 }
 
 // LoggedDecision is a line of the log of decisions.

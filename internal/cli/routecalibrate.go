@@ -69,7 +69,7 @@ answers you take to be right, or have it asked.`,
 	f.Float64Var(&o.quality, "quality", 0, "share of answers that are to be right, with as few sent as that takes")
 	f.Float64Var(&o.cost, "cost-per-day", 0, "what may be spent a day, by --price and --queries-per-day")
 	f.Float64Var(&o.within, "within", 0.1, "how far off the promise may be; the less, the more rows it needs")
-	f.Float64Var(&o.price, "price", 0, "of one query sent, in the money of --cost-per-day")
+	f.Float64Var(&o.price, "price", 0, "of one query sent, in the money of --cost-per-day; 0: by server.price_in, server.price_out and the log")
 	f.Float64Var(&o.perDay, "queries-per-day", 0, "that come in all; 0: as the log of decisions tells")
 	f.Float64Var(&o.serverQuality, "server-quality", 0, "share of the server's answers taken to be right where no row says")
 	f.BoolVar(&o.ask, "ask-server", false, "ask the server each row that does not say what it answers; counts as any call")
@@ -124,12 +124,10 @@ func (a *app) calibrate(cmd *cobra.Command, name string, o *calibrateFlags) erro
 	if err != nil {
 		return err
 	}
-	if ask.Promise == crayon.PromiseCost && ask.PerDay == 0 {
-		all, _, err := lib.RouteStatus("", name)
-		if err != nil {
+	if ask.Promise == crayon.PromiseCost {
+		if err := a.priceFromLog(lib, name, &ask); err != nil {
 			return err
 		}
-		ask.PerDay = all[0].PerDay
 	}
 	c, custom, err := a.openWith(cmd.Context(), name)
 	if err != nil {
@@ -147,6 +145,24 @@ func (a *app) calibrate(cmd *cobra.Command, name string, o *calibrateFlags) erro
 	return a.emit(result, func(w io.Writer) { writeCalibration(w, result) })
 }
 
+// priceFromLog fills what was not said: queries a day, and by the first server's
+// prices what the queries in the log that it answered cost in the mean.
+func (a *app) priceFromLog(lib *crayon.Library, name string, ask *calibrate.Ask) error {
+	all, _, err := lib.RouteStatus("", name)
+	if err != nil {
+		return err
+	}
+	s := &all[0]
+	if ask.PerDay == 0 {
+		ask.PerDay = s.PerDay
+	}
+	if servers := serversOf(a.set.Server); ask.Price == 0 && len(servers) > 0 && servers[0].Price != nil {
+		p := servers[0].Price
+		ask.Price = (p.In*s.SentPrompt + p.Out*s.SentAnswer) / 1e6
+	}
+	return nil
+}
+
 func writeCalibration(w io.Writer, r calibrated) {
 	c := r.Calibration
 	fmt.Fprintf(w, "promise    %s\n", c.Rule.Sentence())
@@ -157,7 +173,11 @@ func writeCalibration(w io.Writer, r calibrated) {
 		fmt.Fprintf(w, ", calibration error %.3f", c.Device.Fit.ECE)
 	}
 	fmt.Fprintln(w, " (each row judged by a model that had not seen it)")
-	fmt.Fprintf(w, "threshold  a query leaves where the server is more probably right by more than %+.3f\n", c.Rule.Threshold)
+	if c.Rule.Threshold >= 1 {
+		fmt.Fprintln(w, "threshold  by its gain no query leaves")
+	} else {
+		fmt.Fprintf(w, "threshold  a query leaves where the server is more probably right by more than %+.3f\n", c.Rule.Threshold)
+	}
 	if c.Rule.Scope != nil {
 		fmt.Fprintf(w, "scope      or where it is less like your examples than %.3f, which the rows say nothing of\n", *c.Rule.Scope)
 	}

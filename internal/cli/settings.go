@@ -206,6 +206,12 @@ func privacyOf(p config.Privacy) crayon.Privacy {
 func policyOf(r config.Route) crayon.Policy {
 	p := crayon.DefaultPolicy()
 	p.Mode = route.Mode(r.Mode)
+	for _, k := range r.KeyModes {
+		if p.KeyModes == nil {
+			p.KeyModes = map[string]route.Mode{}
+		}
+		p.KeyModes[k.Name] = route.Mode(k.Mode)
+	}
 	p.Shadow, p.Samples, p.Log, p.Harvest = r.Shadow, r.Samples, r.Log, r.Harvest
 	for _, t := range []struct {
 		to   *float32

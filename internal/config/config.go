@@ -62,16 +62,20 @@ type Server struct {
 
 // Route is the decision. A nil threshold is auto, -Inf is off.
 type Route struct {
-	OverBudget string   `koanf:"over_budget"` // device or refuse
-	Mode       string   `koanf:"mode"`
-	Scope      *float64 `koanf:"scope"`
-	PoolScope  *float64 `koanf:"pool_scope"`
-	Confidence *float64 `koanf:"confidence"`
-	Shadow     float64  `koanf:"shadow"`
-	Samples    int      `koanf:"samples"`
-	Log        string   `koanf:"log"`
-	Harvest    string   `koanf:"harvest"`
+	OverBudget string    `koanf:"over_budget"` // device or refuse
+	Mode       string    `koanf:"mode"`
+	KeyModes   []KeyMode `koanf:"key_modes"`
+	Scope      *float64  `koanf:"scope"`
+	PoolScope  *float64  `koanf:"pool_scope"`
+	Confidence *float64  `koanf:"confidence"`
+	Shadow     float64   `koanf:"shadow"`
+	Samples    int       `koanf:"samples"`
+	Log        string    `koanf:"log"`
+	Harvest    string    `koanf:"harvest"`
 }
+
+// KeyMode is the mode of the key of a name.
+type KeyMode struct{ Name, Mode string }
 
 // Serve is crayon serve.
 type Serve struct {

@@ -286,7 +286,7 @@ func TestPrintNamesEveryKey(t *testing.T) {
 // Each setting given as a flag, a variable or in a file has the same value.
 func TestWaysAgree(t *testing.T) {
 	samples := map[string][]string{"threads": {"0", "7"}, "prefix_cache": {"0", "256"}, "sources": {"pypi", "https,hf"}, "local_only": {"true", "no"}, "server.timeout": {"3s", "1m"},
-		"route.mode": {"server", "shadow"}, "route.shadow": {"0.5", "1"}, "route.samples": {"3"}, "route.log": {"text", "off"}, "route.harvest": {"ask"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
+		"route.mode": {"server", "shadow"}, "route.shadow": {"0.5", "1"}, "route.samples": {"3"}, "route.key_modes": {"serve=device-only", "local=server,serve=shadow"}, "route.log": {"text", "off"}, "route.harvest": {"ask"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
 		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""},
 		"server.price_in": {"0.15", "1,2"}, "server.price_out": {"3"}, "server.context": {"8192"}, "ledger.bodies": {"true"},
 		"budget.calls": {"0", "off", "9"}, "budget.tokens": {"5"}, "budget.money": {"0.5"}, "budget.share": {"0.3"}, "budget.zone": {"local"},

@@ -76,6 +76,7 @@ var keys = []Key{
 	{Name: "privacy.customisations", list: true, parse: words, Help: "customisations whose queries never leave"},
 	{Name: "route.over_budget", Default: "device", parse: oneOf("device", "refuse"), Help: "what happens to a query that should leave when the budget is spent: the device answers, or it is refused"},
 	{Name: "route.mode", Default: "auto", parse: mode, Help: "who answers: " + strings.Join(modeNames(), ", ")},
+	{Name: "route.key_modes", list: true, parse: keyModes, Help: "modes of single keys in place of route.mode: NAME=MODE; local is this program's own, serve that of its clients"},
 	{Name: "route.scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to your examples to stay; auto: from the examples; off"},
 	{Name: "route.pool_scope", Default: "auto", parse: threshold(-1, 1), Help: "least similarity to the pool's indicators to stay; auto; off"},
 	{Name: "route.confidence", Default: "auto", parse: threshold(0, 1), Help: "least mean token probability of the draft to stay; auto; off"},
@@ -95,6 +96,27 @@ func mode(s string) (any, error) {
 		return nil, fmt.Errorf("%q: want one of %s", s, strings.Join(modeNames(), ", "))
 	}
 	return string(m), nil
+}
+
+// keyModes reads "NAME=MODE,NAME=MODE".
+func keyModes(s string) (any, error) {
+	parsed, _ := words(s)
+	var out []KeyMode
+	for _, part := range parsed.([]string) {
+		name, value, ok := strings.Cut(part, "=")
+		if name = strings.TrimSpace(name); !ok || name == "" {
+			return nil, fmt.Errorf("%q: want NAME=MODE", part)
+		}
+		if slices.ContainsFunc(out, func(k KeyMode) bool { return k.Name == name }) {
+			return nil, fmt.Errorf("%q is named twice", name)
+		}
+		m, err := mode(strings.TrimSpace(value))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		out = append(out, KeyMode{name, m.(string)})
+	}
+	return out, nil
 }
 
 func portion(s string) (any, error) {

@@ -301,6 +301,11 @@ func TestModeOfAQuery(t *testing.T) {
 	a, err := w.Answer(t.Context(), q, &heard{})
 	require.NoError(t, err)
 	require.Equal(t, []any{route.Device, route.Forced}, []any{a.Decision.Route, a.Decision.Reason})
+	w.Policy.KeyModes = map[string]route.Mode{"serve": route.ServerOnly}
+	q.Key, q.Mode = "serve", ""
+	a, err = w.Answer(t.Context(), q, &heard{})
+	require.NoError(t, err)
+	require.Equal(t, []any{route.Server, route.Forced}, []any{a.Decision.Route, a.Decision.Reason}, "the key's mode goes before the policy's")
 	q.Mode = route.PreferServer
 	a, err = w.Answer(t.Context(), q, &heard{})
 	require.NoError(t, err)

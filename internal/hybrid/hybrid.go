@@ -52,6 +52,8 @@ type Policy struct {
 	ScopePool  float32
 	Confidence float32
 
+	KeyModes map[string]route.Mode // of single keys, by Query.Key, in place of Mode
+
 	Samples int     // further drafts to measure agreement by; each costs a draft
 	Shadow  float64 // share of queries, in mode shadow, that the server is asked too
 	Log     string  // LogDigests ("" too), LogText or LogOff
@@ -232,6 +234,9 @@ func (w *work) prepare(ctx context.Context) error {
 	}
 	question := w.q.Messages[n-1].Content
 	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: len(w.h.Servers) > 0}
+	if m := w.h.Policy.KeyModes[w.q.Key]; m != "" {
+		w.setting.Mode = m
+	}
 	if w.q.Mode != "" {
 		w.setting.Mode = w.q.Mode
 	}

@@ -91,7 +91,7 @@ func (w *work) entry(a *Answer, err error) *record.Entry {
 	if d.Model != nil {
 		e.Calibration = w.judge.id
 	}
-	if w.h.Policy.Log == LogText {
+	if w.h.Policy.Log == LogText && w.setting.Barrier != route.Private {
 		e.Query = w.q.Messages[len(w.q.Messages)-1].Content
 	}
 	return e

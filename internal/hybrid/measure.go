@@ -39,6 +39,7 @@ func (h *Hybrid) AskServer(ctx context.Context, q Query, why string) (string, er
 	if err := w.prepare(ctx); err != nil {
 		return "", err
 	}
+	h.count(q.Key)
 	text, _, err := w.whole(ctx, w.request(why))
 	if err != nil {
 		return "", &fault.Error{Op: "ask server", Err: err}

@@ -127,13 +127,16 @@ func (s *Server) decideRaw(r *http.Request) (route.Decision, error) {
 	}
 	h := s.opt.Hybrid
 	if mode == "" {
+		mode = h.Policy.KeyModes[keyName]
+	}
+	if mode == "" {
 		mode = h.Policy.Mode
 	}
 	if force == route.Server || force == "" && mode == route.ServerOnly {
 		return route.Decision{}, &HTTPError{Status: http.StatusBadRequest, Code: "device_only", Param: route.HeaderRoute,
 			Message: "raw completions are made on the device only; use /v1/chat/completions for the server"}
 	}
-	return route.Decide(route.Unmeasured(), route.Off(), route.Setting{Mode: h.Policy.Mode, Force: route.Device, LocalOnly: h.LocalOnly, HasServer: len(h.Servers) > 0})
+	return route.Decide(route.Unmeasured(), route.Off(), route.Setting{Mode: mode, Force: route.Device, LocalOnly: h.LocalOnly, HasServer: len(h.Servers) > 0})
 }
 
 // completion is the answer to one request, a choice a prompt.

@@ -45,6 +45,9 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 	if q.Custom, err = s.shelf.find(ctx, req.Model); err != nil {
 		return err
 	}
+	if err := mark(&q, r, req); err != nil {
+		return err
+	}
 	if q.Sampling, err = req.sampling(); err != nil {
 		return err
 	}
