@@ -8,13 +8,25 @@ import (
 
 // Signs for "at" and "dot" as people write them around robots.
 const (
-	atSign  = `(?: ?@ ?|%40| ?[(\[{] ?(?:at|AT) ?[)\]}] ?)`
+	atSign  = `(?: ?@ ?|%40| AT | ?[(\[{] ?(?:at|AT) ?[)\]}] ?)`
 	dotSign = `(?: ?\. ?| ?[(\[{] ?(?:dot|DOT) ?[)\]}] ?)`
 )
 
 var mailForm = regexp.MustCompile(`[\p{L}\p{N}._%+'-]{1,64}` + atSign + `(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})` + dotSign + `){1,8}\p{L}{2,24}`)
 
+// spelt is a mail address in words, "jane dot doe at example dot com".
+var spelt = regexp.MustCompile(`(?i)[\p{L}\p{N}_-]{1,64}(?: dot [\p{L}\p{N}_-]{1,64}){0,4} at [\p{L}\p{N}-]{1,64}(?: dot [\p{L}\p{N}-]{1,64}){0,4} dot \p{L}{2,12}\b`)
+
 func findMails(text string, _ []run, add func(int, int)) {
+	lower := strings.ToLower(text)
+	if strings.Contains(lower, " dot ") && strings.Contains(lower, " at ") {
+		for _, at := range spelt.FindAllStringIndex(text, -1) {
+			add(at[0], at[1])
+		}
+	}
+	if !containsAny(lower, "@ %40 at) at] at}") && !strings.Contains(text, " AT ") {
+		return
+	}
 	for _, at := range mailForm.FindAllStringIndex(text, -1) {
 		add(at[0], at[1])
 	}
@@ -69,8 +81,11 @@ func phone(text string, r *run, k, g, end int) bool {
 	d, n := r.digits[g:end], end-g
 	start := r.pos[g]
 	plus := start > 0 && text[start-1] == '+' && (start < 2 || !isDigit(text[start-2]))
-	groups := r.lengths(g, end)
 	whole := g == 0 && end == len(r.digits)
+	if r.single && !whole && !plus && !strings.HasPrefix(d, "00") {
+		return false // a long list of digits has a number of every form in it
+	}
+	groups := r.lengths(g, end)
 	named := whole && context(text, start, phoneWords)
 	is := func(want ...int) bool { return grouped(r, g, n, want...) }
 	switch {
@@ -91,7 +106,7 @@ func phone(text string, r *run, k, g, end int) bool {
 		return nanp(d[n-10:]) && (whole || !r.single)
 	case is(5, 5):
 		return whole && d[0] >= '6'
-	case is(2, 5, 4):
+	case is(2, 5, 4), is(2, 9) && start > 0 && text[start-1] == '(':
 		return whole && d[2] == '9' && d[0] != '0'
 	case is(3, 2, 2, 2):
 		return whole && strings.IndexByte("6789", d[0]) >= 0

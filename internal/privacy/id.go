@@ -18,7 +18,7 @@ func findIDs(text string, runs []run, add func(int, int)) {
 	for _, r := range runs {
 		for _, g := range r.groups {
 			for _, form := range numbers {
-				if end := g + form.digits; end <= len(r.digits) && r.at(end) && r.regular(g, end) && form.valid(text, &r, g, r.digits[g:end]) {
+				if end := g + form.digits; end <= len(r.digits) && r.at(end) && form.valid(text, &r, g, r.digits[g:end]) && r.regular(g, end) {
 					add(r.span(g, end))
 				}
 			}
@@ -29,9 +29,9 @@ func findIDs(text string, runs []run, add func(int, int)) {
 	}
 	alone := func(at []int) bool { return !wordAt(text, at[0]-1, at[0]) && !wordAt(text, at[1]-1, at[1]) }
 	// Each may begin within the match before it.
-	each := func(re *regexp.Regexp, ok func(string) bool) {
-		for from := 0; from < len(text); {
-			at := re.FindStringIndex(text[from:])
+	in := func(re *regexp.Regexp, from, to int, ok func(string) bool) {
+		for from < to {
+			at := re.FindStringIndex(text[from:to])
 			if at == nil {
 				return
 			}
@@ -44,9 +44,30 @@ func findIDs(text string, runs []run, add func(int, int)) {
 			from = at[0] + 1
 		}
 	}
+	windows := around(text, runs, 32)
+	each := func(re *regexp.Regexp, ok func(string) bool) {
+		for _, w := range windows {
+			if digitsOf(text[w[0]:w[1]]) < leastIDDigits {
+				continue
+			}
+			in(re, w[0], w[1], ok)
+		}
+	}
 	each(ninoForm, func(s string) bool { return !strings.Contains("BG GB KN NK NT TN ZZ", s[:2]) })
 	each(cfForm, CodiceFiscale)
 	each(nirForm, func(s string) bool { return NIR(s) })
+}
+
+// leastIDDigits is how many digits an id with letters has at least.
+const leastIDDigits = 5
+
+func digitsOf(s string) (n int) {
+	for i := range len(s) {
+		if isDigit(s[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // squeeze is the letters and digits of s, in capitals.

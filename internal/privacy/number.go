@@ -9,16 +9,24 @@ import (
 
 // findCards finds card numbers of the known issuers (ISO/IEC 7812).
 func findCards(text string, runs []run, add func(int, int)) {
-	for _, r := range runs {
-		for _, g := range r.groups {
-			for n := 13; n <= 19 && g+n <= len(r.digits); n++ {
-				d := r.digits[g : g+n]
-				if r.at(g+n) && issued(d) && Luhn(d) && r.regular(g, g+n) && !same(d) {
-					add(r.span(g, g+n))
+	check := func(runs []run, ok func(r *run, at, n int) bool) {
+		for i := range runs {
+			r := &runs[i]
+			for _, g := range r.groups {
+				for n := 13; n <= 19 && g+n <= len(r.digits); n++ {
+					d := r.digits[g : g+n]
+					if r.at(g+n) && issued(d) && Luhn(d) && r.regular(g, g+n) && !same(d) && ok(r, g, n) {
+						add(r.span(g, g+n))
+					}
 				}
 			}
 		}
 	}
+	check(runs, func(*run, int, int) bool { return true })
+	// In a card's own groups, whatever is between them.
+	check(runsOf(text, " -./()_\n*,;:|+=>", 6), func(r *run, at, n int) bool {
+		return grouped(r, at, n, 4, 4, 4, 4) || grouped(r, at, n, 4, 6, 5) || grouped(r, at, n, 4, 6, 4) || grouped(r, at, n, 4, 4, 4, 4, 3)
+	})
 }
 
 func same(d string) bool { return strings.Count(d, d[:1]) == len(d) }
@@ -92,9 +100,16 @@ var ibanForms = func() map[string]string {
 
 var ibanStart = regexp.MustCompile(`(?i)[A-Z][ .-]{0,2}[A-Z][ .-]{0,2}\d[ .-]{0,2}\d`)
 
-func findIBANs(text string, _ []run, add func(int, int)) {
-	for at := 0; at < len(text); {
-		m := ibanStart.FindStringIndex(text[at:])
+func findIBANs(text string, runs []run, add func(int, int)) {
+	for _, w := range around(text, runs, 8) {
+		findIBANsIn(text, w[0], w[1], add)
+	}
+}
+
+// findIBANsIn finds those that begin between two bytes.
+func findIBANsIn(text string, from, to int, add func(int, int)) {
+	for at := from; at < to; {
+		m := ibanStart.FindStringIndex(text[at:to])
 		if m == nil {
 			return
 		}

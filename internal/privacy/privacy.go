@@ -159,8 +159,10 @@ func (s *Scanner) Scan(parts []Part) (found []Match, err error) {
 	for i, p := range parts {
 		views[i] = normalise(i, p.Text)
 		found = append(found, s.look(views[i], false)...)
-		if c := collapse(views[i]); c != nil {
-			found = append(found, s.look(c, false)...)
+		for _, other := range []*view{collapse(views[i]), spoken(views[i])} {
+			if other != nil {
+				found = append(found, s.look(other, false)...)
+			}
 		}
 		for _, re := range s.patterns {
 			for _, at := range re.FindAllStringIndex(p.Text, -1) {

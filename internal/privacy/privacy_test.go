@@ -41,47 +41,63 @@ func kinds(t *testing.T, s *privacy.Scanner, text string) []string {
 func TestPublished(t *testing.T) {
 	s := privacy.Default()
 	for text, kind := range map[string]string{
-		"4111 1111 1111 1111":                          privacy.Card,
-		"5555-5555-5555-4444":                          privacy.Card,
-		"378282246310005":                              privacy.Card,
-		"3782 822463 10005":                            privacy.Card,
-		"6011111111111117":                             privacy.Card,
-		"card4111111111111111exp":                      privacy.Card,
-		"DE89 3704 0044 0532 0130 00":                  privacy.IBAN,
-		"gb82west12345698765432":                       privacy.IBAN,
-		"FR14 2004 1010 0505 0001 3M02 606":            privacy.IBAN,
-		"NO93 8601 1117 947":                           privacy.IBAN,
-		"MT84MALT011000012345MTLCAST001S":              privacy.IBAN,
-		"CH9300762011623852957":                        privacy.IBAN,
-		"jane.doe@example.com":                         privacy.Mail,
-		"jane (at) example (dot) com":                  privacy.Mail,
-		"jürgen@müller.de":                             privacy.Mail,
-		"+49 30 901820":                                privacy.Phone,
-		"(415) 555-0132":                               privacy.Phone,
-		"0049 30 901820":                               privacy.Phone,
-		"020 7946 0958":                                privacy.Phone,
-		"06 12 34 56 78":                               privacy.Phone,
-		"call 4155550132":                              privacy.Phone,
-		"(11) 91234-5678":                              privacy.Phone,
-		"98765 43210":                                  privacy.Phone,
-		"078-05-1120":                                  privacy.ID, // the wallet's number
-		"my SSN is 078051120":                          privacy.ID,
-		"86095742719":                                  privacy.ID, // Steuer-ID, the office's example
-		"47 036 892 816":                               privacy.ID,
-		"1 85 05 78 006 084 91":                        privacy.ID, // NIR
-		"12345678Z":                                    privacy.ID, // DNI
-		"X1234567L":                                    privacy.ID, // NIE
-		"RSSMRA85T10A562S":                             privacy.ID, // codice fiscale
-		"QQ123456C is not, but AB 12 34 56 C":          privacy.ID,
-		"2341 2341 2346":                               privacy.ID, // Aadhaar
-		"111.444.777-35":                               privacy.ID, // CPF
-		"ghp_16C7e42F292c6912E7710c838347Ae178B4a":     privacy.Secret,
-		"AKIAIOSFODNN7EXAMPLE":                         privacy.Secret,
-		"xoxb-263594206564-2343594206574":              privacy.Secret,
-		"-----BEGIN RSA PRIVATE KEY-----":              privacy.Secret,
-		"password: hunter2!":                           privacy.Secret,
-		"postgres://crayon:s3cr3t-word@db.example/x":   privacy.Secret,
-		"Authorization: Bearer 8f3kd92jfk30fjq2k1dls0": privacy.Secret,
+		"4111 1111 1111 1111":             privacy.Card,
+		"5555-5555-5555-4444":             privacy.Card,
+		"378282246310005":                 privacy.Card,
+		"3782 822463 10005":               privacy.Card,
+		"6011111111111117":                privacy.Card,
+		"card4111111111111111exp":         privacy.Card,
+		"4111|1111|1111|1111":             privacy.Card,
+		"4111, 1111, 1111, 1111":          privacy.Card,
+		"4111    1111    1111    1111":    privacy.Card,
+		"4111•1111•1111•1111":             privacy.Card,
+		"4.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1": privacy.Card,
+		"4\u0332111 1111 1111 1111":       privacy.Card,
+		"four one one one, one one one one, one one one one, one one one one": privacy.Card,
+		"SSN: zero seven eight zero five one one two oh":                      privacy.ID,
+		"078.05.1120":                      privacy.ID,
+		"jane dot doe at example dot com":  privacy.Mail,
+		"jane.doe AT example.com":          privacy.Mail,
+		"DE89\n3704\n0044\n0532\n0130\n00": privacy.IBAN,
+		"+33 (0)6 12 34 56 78":             privacy.Phone,
+		"tel:+14155550132":                 privacy.Phone,
+		"(11) 912345678":                   privacy.Phone,
+		"aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY": privacy.Secret,
+		"DE89 3704 0044 0532 0130 00":                                      privacy.IBAN,
+		"gb82west12345698765432":                                           privacy.IBAN,
+		"FR14 2004 1010 0505 0001 3M02 606":                                privacy.IBAN,
+		"NO93 8601 1117 947":                                               privacy.IBAN,
+		"MT84MALT011000012345MTLCAST001S":                                  privacy.IBAN,
+		"CH9300762011623852957":                                            privacy.IBAN,
+		"jane.doe@example.com":                                             privacy.Mail,
+		"jane (at) example (dot) com":                                      privacy.Mail,
+		"jürgen@müller.de":                                                 privacy.Mail,
+		"+49 30 901820":                                                    privacy.Phone,
+		"(415) 555-0132":                                                   privacy.Phone,
+		"0049 30 901820":                                                   privacy.Phone,
+		"020 7946 0958":                                                    privacy.Phone,
+		"06 12 34 56 78":                                                   privacy.Phone,
+		"call 4155550132":                                                  privacy.Phone,
+		"(11) 91234-5678":                                                  privacy.Phone,
+		"98765 43210":                                                      privacy.Phone,
+		"078-05-1120":                                                      privacy.ID, // the wallet's number
+		"my SSN is 078051120":                                              privacy.ID,
+		"86095742719":                                                      privacy.ID, // Steuer-ID, the office's example
+		"47 036 892 816":                                                   privacy.ID,
+		"1 85 05 78 006 084 91":                                            privacy.ID, // NIR
+		"12345678Z":                                                        privacy.ID, // DNI
+		"X1234567L":                                                        privacy.ID, // NIE
+		"RSSMRA85T10A562S":                                                 privacy.ID, // codice fiscale
+		"QQ123456C is not, but AB 12 34 56 C":                              privacy.ID,
+		"2341 2341 2346":                                                   privacy.ID, // Aadhaar
+		"111.444.777-35":                                                   privacy.ID, // CPF
+		"ghp_16C7e42F292c6912E7710c838347Ae178B4a":                         privacy.Secret,
+		"AKIAIOSFODNN7EXAMPLE":                                             privacy.Secret,
+		"xoxb-263594206564-2343594206574":                                  privacy.Secret,
+		"-----BEGIN RSA PRIVATE KEY-----":                                  privacy.Secret,
+		"password: hunter2!":                                               privacy.Secret,
+		"postgres://crayon:s3cr3t-word@db.example/x":                       privacy.Secret,
+		"Authorization: Bearer 8f3kd92jfk30fjq2k1dls0":                     privacy.Secret,
 	} {
 		require.Contains(t, kinds(t, s, "see "+text+" there"), kind, text)
 	}
@@ -91,6 +107,7 @@ func TestPublished(t *testing.T) {
 		"in 1984 and 2021, 3 of 40 birds", "pi is 3.14159265358979323846", "01.02.2020", "2020-01-02 10:30", "1 2 3 4 5 6 7 8 9 10", "the year 2000 had 366 days",
 		"sk-learn-pipeline-preprocessing-step", "the password is something one forgets", "version 1.2.3.4", "a - b = 12345678", "10 000 000 000", "1,234,567,890",
 		"ISBN 978-3-16-148410-0", "0.0123456789", "e5f0b3c2a1d4", "x@y", "@everyone", "9 x 7 is what?", "I have 2 apples and 5 pears", "600 851 475 143",
+		"one two three four five six seven eight nine ten", "4, 1, 1, 1, 1, 1", "1:10:30, 2:20:40, 3:30:50",
 	} {
 		require.Empty(t, kinds(t, s, text), text)
 	}

@@ -80,7 +80,7 @@ func plain(r rune) string {
 		return "\n"
 	case unicode.IsControl(r):
 		return ""
-	case r == 0x3002 || r == 0x2024:
+	case r == 0x3002, r == 0x2024, r == 0xb7, r == 0x2022, r == 0x2027, r == 0x30fb:
 		return "."
 	}
 	var out strings.Builder
@@ -163,6 +163,64 @@ func collapse(v *view) *view {
 		return nil
 	}
 	b.append(v, last, len(v.text))
+	return b.view()
+}
+
+// spokenDigits are the digits in words; "oh" is only said within a number.
+var spokenDigits = map[string]string{"zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
+
+// leastSpoken is how many words of digits in a row are a number read out.
+const leastSpoken = 7
+
+// spoken writes numbers that are read out digit by digit as digits; nil if none
+// is.
+func spoken(v *view) *view {
+	b := &builder{}
+	text := v.text
+	last, any := 0, false
+	for i := 0; i < len(text); {
+		n, end := 0, i
+		d := &builder{}
+		for k := i; k < len(text); {
+			e := k
+			for e < len(text) && (text[e]|0x20 >= 'a' && text[e]|0x20 <= 'z') {
+				e++
+			}
+			if e-k < 2 || e-k > 5 {
+				break
+			}
+			digit := spokenDigits[strings.ToLower(text[k:e])]
+			if digit == "" {
+				break
+			}
+			d.append(&view{digit, []place{{v.from[k].part, v.from[k].start, v.from[e-1].end}}}, 0, 1)
+			n, end = n+1, e
+			for k = e; k < len(text) && k-e < maxSeparator && strings.IndexByte(" -,.\n", text[k]) >= 0; {
+				k++
+			}
+			if k == e {
+				break
+			}
+		}
+		if n >= leastSpoken {
+			any = true
+			b.append(v, last, i)
+			b.append(d.view(), 0, n)
+			last, i = end, end
+			continue
+		}
+		// On to the next word.
+		for i < len(text) && isWord(rune(text[i])) {
+			i++
+		}
+		for i < len(text) && !isWord(rune(text[i])) {
+			i++
+		}
+	}
+	if !any {
+		return nil
+	}
+	b.append(v, last, len(text))
 	return b.view()
 }
 
@@ -337,7 +395,33 @@ type run struct {
 const maxSeparator = 3
 
 // digitRuns are the runs of a text, in order.
-func digitRuns(text string) []run {
+func digitRuns(text string) []run { return runsOf(text, " -./()_\n*", maxSeparator) }
+
+// around are the parts of a text within so many bytes of its runs, in order and
+// apart; each holds whole characters.
+func around(text string, runs []run, reach int) [][2]int {
+	var out [][2]int
+	for i := range runs {
+		r := &runs[i]
+		start, end := max(0, r.pos[0]-reach), min(len(text), r.pos[len(r.pos)-1]+1+reach)
+		for start > 0 && !utf8.RuneStart(text[start]) {
+			start--
+		}
+		for end < len(text) && !utf8.RuneStart(text[end]) {
+			end++
+		}
+		if n := len(out); n > 0 && start <= out[n-1][1] {
+			out[n-1][1] = end
+			continue
+		}
+		out = append(out, [2]int{start, end})
+	}
+	return out
+}
+
+// runsOf are the runs of a text whose digits have at most so many of the
+// separators between them.
+func runsOf(text, separators string, most int) []run {
 	var out []run
 	for i := 0; i < len(text); {
 		if !isDigit(text[i]) {
@@ -358,7 +442,7 @@ func digitRuns(text string) []run {
 			}
 			single = single && length == 1
 			k := i
-			for k < len(text) && k-i < maxSeparator && strings.IndexByte(" -./()_\n*", text[k]) >= 0 {
+			for k < len(text) && k-i < most && strings.IndexByte(separators, text[k]) >= 0 {
 				k++
 			}
 			if k == i || k >= len(text) || !isDigit(text[k]) {

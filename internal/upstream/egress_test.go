@@ -137,9 +137,6 @@ func TestLedgerShowsWhatTheServerGot(t *testing.T) {
 	require.NoFileExists(t, quiet.ledger.BodyPath(quiet.entries(t)[0].ID, "request"))
 }
 
-// billed is what a server like the fake charges for an answer's tokens.
-const fakePrompt = 7
-
 // TestNothingOverspent: under every fault, with retries, streams, cuts and 64
 // askers at once, the server never bills more than the budget allows, nor more
 // than the budget says was spent or may be.
