@@ -14,6 +14,7 @@ import (
 type ServeOptions struct {
 	Addr    string            // host:port; port 0 for a free one
 	Key     string            // that clients must send; "" asks for none, and then only loopback is listened on
+	Keys    map[string]string // further keys, by the names that budgets and the ledger know their clients by
 	Hosts   []string          // further names clients may call this host
 	Origins []string          // web pages that may ask: scheme://host[:port]
 	Log     *slog.Logger      // one line a request, without what was said; nil logs nothing
@@ -27,7 +28,7 @@ func (c *Crayon) Serve(ctx context.Context, o ServeOptions) error {
 	c.hybrid.Log = o.Log
 	s, err := server.New(server.Options{Hybrid: c.hybrid, Customisations: c.shelf, ModelName: c.served(),
 		Ledger: upstream.LedgerAt(c.paths.Ledger()), Budget: c.budget,
-		Key: o.Key, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
+		Key: o.Key, Keys: o.Keys, AllowedHosts: o.Hosts, AllowedOrigins: o.Origins, Log: o.Log})
 	if err != nil {
 		return err
 	}

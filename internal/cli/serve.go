@@ -39,7 +39,7 @@ to that server, told in the headers x-crayon-route and x-crayon-reason. With
 			if !quiet {
 				log = slog.New(slog.NewTextHandler(a.err, nil))
 			}
-			return c.Serve(cmd.Context(), crayon.ServeOptions{Addr: addr, Key: s.Serve.Key, Hosts: hosts, Origins: origins, Log: log,
+			return c.Serve(cmd.Context(), crayon.ServeOptions{Addr: addr, Key: s.Serve.Key, Keys: keysOf(s.Serve.Keys), Hosts: hosts, Origins: origins, Log: log,
 				Ready: func(addr string) {
 					if err := a.emit(map[string]string{"listening": addr}, nil); err != nil {
 						a.warn(err.Error())

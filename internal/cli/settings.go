@@ -177,6 +177,15 @@ func priceOf(in, out float64) *crayon.Price {
 	return &crayon.Price{In: set(in), Out: set(out)}
 }
 
+// keysOf are the clients' keys by their names.
+func keysOf(keys []config.ClientKey) map[string]string {
+	out := map[string]string{}
+	for _, k := range keys {
+		out[k.Name] = k.Key
+	}
+	return out
+}
+
 // budgetOf is the budget of the settings.
 func budgetOf(b config.Budget) crayon.Budget {
 	limits := func(l config.Limits) crayon.Limits {

@@ -82,6 +82,8 @@ type Serve struct {
 	Addr    string `koanf:"addr"`
 	Key     string `koanf:"key"`
 	KeyFile string `koanf:"key_file"`
+
+	Keys []ClientKey `koanf:"keys"`
 }
 
 // Options say where settings are read from.

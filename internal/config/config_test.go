@@ -243,7 +243,7 @@ route.over_budget: refuse
 	require.True(t, s.Ledger.Bodies)
 	require.Equal(t, "refuse", s.Route.OverBudget)
 	for _, bad := range []string{"SERVER_PRICE_IN=1,2,3,4", "SERVER_PRICE_IN=-1", "SERVER_CONTEXT=x", "BUDGET_CALLS=-1", "BUDGET_CALLS=1.5", "BUDGET_SHARE=30", "BUDGET_MONEY=NaN", "BUDGET_KEYS=guest",
-		"BUDGET_KEYS=a calls=1,a calls=2", "BUDGET_KEYS=a dollars=1", "BUDGET_ZONE=mars", "PRIVACY_DETECT=names", "PRIVACY_ON_MATCH=send", "PRIVACY_PATTERNS=(", "PRIVACY_PATTERNS=a*"} {
+		"BUDGET_KEYS=a calls=1,a calls=2", "BUDGET_KEYS=a dollars=1", "BUDGET_ZONE=mars", "PRIVACY_DETECT=names", "PRIVACY_ON_MATCH=send", "SERVE_KEYS=alice", "SERVE_KEYS=a b=k", "SERVE_KEYS=serve=k", "SERVE_KEYS=a=k,a=l", "PRIVACY_PATTERNS=(", "PRIVACY_PATTERNS=a*"} {
 		_, err := load("CRAYON_" + bad)
 		require.Equal(t, fault.ExitUsage, fault.Code(err), bad)
 		require.ErrorContains(t, err, "CRAYON_"+strings.SplitN(bad, "=", 2)[0], bad)
@@ -288,7 +288,7 @@ func TestWaysAgree(t *testing.T) {
 	samples := map[string][]string{"threads": {"0", "7"}, "prefix_cache": {"0", "256"}, "sources": {"pypi", "https,hf"}, "local_only": {"true", "no"}, "server.timeout": {"3s", "1m"},
 		"route.mode": {"server", "shadow"}, "route.shadow": {"0.5", "1"}, "route.samples": {"3"}, "route.key_modes": {"serve=device-only", "local=server,serve=shadow"}, "route.log": {"text", "off"}, "route.harvest": {"ask"}, "route.scope": {"0.5", "off", "auto"}, "route.pool_scope": {"-1"}, "route.confidence": {"0.125"}, "kernel": {"avx2"},
 		"server.url": {"https://h/v1", "https://a/v1,http://b:1"}, "server.key": {"k", ",k"}, "server.model": {"m", "m,"}, "hub": {"http://h"}, "serve.addr": {":80"}, "home": {""}, "server.key_file": {""}, "serve.key_file": {""},
-		"server.price_in": {"0.15", "1,2"}, "server.price_out": {"3"}, "server.context": {"8192"}, "ledger.bodies": {"true"},
+		"serve.keys": {"a=k,b=l"}, "server.price_in": {"0.15", "1,2"}, "server.price_out": {"3"}, "server.context": {"8192"}, "ledger.bodies": {"true"},
 		"budget.calls": {"0", "off", "9"}, "budget.tokens": {"5"}, "budget.money": {"0.5"}, "budget.share": {"0.3"}, "budget.zone": {"local"},
 		"budget.key.calls": {"1"}, "budget.key.tokens": {"1"}, "budget.key.money": {"off"}, "budget.key.share": {"1"}, "budget.keys": {"a calls=1,b money=2 share=0.5"},
 		"privacy.detect": {"off", "card,mail"}, "privacy.on_match": {"redact"}, "privacy.patterns": {`a{2,3}`}, "route.over_budget": {"refuse"}}

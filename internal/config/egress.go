@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,31 @@ type Privacy struct {
 
 // Redact says whether findings are redacted rather than stay.
 func (p Privacy) Redact() bool { return p.OnMatch == onMatchRedact }
+
+// ClientKey is a key of crayon serve with the name of its client.
+type ClientKey struct{ Name, Key string }
+
+// clientKeys reads "NAME=KEY", and never repeats a key in an error.
+func clientKeys(s string) (any, error) {
+	parsed, _ := words(s)
+	var out []ClientKey
+	for i, part := range parsed.([]string) {
+		name, key, ok := strings.Cut(part, "=")
+		name, key = strings.TrimSpace(name), strings.TrimSpace(key)
+		switch {
+		case !ok || key == "" || !clientName.MatchString(name):
+			return nil, fmt.Errorf("part %d: want NAME=KEY, the name of letters, digits, '-' and '_'", i+1)
+		case name == "serve" || name == "local":
+			return nil, fmt.Errorf("part %d: %q is the name of those without a key of their own", i+1, name)
+		case slices.ContainsFunc(out, func(o ClientKey) bool { return o.Name == name }):
+			return nil, fmt.Errorf("%q is named twice", name)
+		}
+		out = append(out, ClientKey{name, key})
+	}
+	return out, nil
+}
+
+var clientName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Ledger is the list of what left.
 type Ledger struct {

@@ -86,6 +86,7 @@ var keys = []Key{
 	{Name: "route.harvest", Default: "off", parse: oneOf("off", "ask"), Help: "ask: keep answers of the server as candidate examples, for you to look through"},
 	{Name: "serve.addr", Default: "127.0.0.1:8321", parse: hostPort, Help: "address crayon serve listens on"},
 	{Name: "serve.key", Secret: true, parse: text, Help: "key that clients of crayon serve must send"},
+	{Name: "serve.keys", list: true, Secret: true, parse: clientKeys, Help: "further keys of clients, NAME=KEY: budgets, modes and the ledger know them by name"},
 	{Name: "serve.key_file", path: true, parse: text, Help: "file with that key"},
 }
 

@@ -174,13 +174,14 @@ func TestRedactKeepsThePlaceholderItself(t *testing.T) {
 }
 
 func TestOwnWordsAndPatterns(t *testing.T) {
-	s, err := privacy.New(privacy.Options{Kinds: []string{}, Words: []string{"Project Lighthouse", "Müller"}, Patterns: []string{`K-\d{5}`}})
+	s, err := privacy.New(privacy.Options{Kinds: []string{}, Words: []string{"Project Lighthouse", "Müller", "灯台計画"}, Patterns: []string{`K-\d{5}`}})
 	require.NoError(t, err)
 	for text, want := range map[string][]string{
 		"about project\u00a0 LIGHTHOUSE":  {privacy.Word},
 		"proj\u200bect lighthouse":        {privacy.Word},
 		"Herr MÜLLER sagt":                {privacy.Word},
 		"Müllerei":                        nil,
+		"これは灯台計画です":                       {privacy.Word},
 		"customer K-12345":                {privacy.Pattern},
 		"customer K\u2011\uff11\uff12345": {privacy.Pattern},
 		"4111 1111 1111 1111":             nil,

@@ -361,7 +361,12 @@ func wordAt(s string, i, j int) bool {
 	return isWord(a) && isWord(b)
 }
 
-func isWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' }
+// isWord says whether a rune is of a word that spaces or signs end; scripts
+// without spaces between words have none.
+func isWord(r rune) bool {
+	return (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_') &&
+		!unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+}
 
 // context says whether one of the words stands in the text shortly before.
 func context(text string, start int, words []string) bool {

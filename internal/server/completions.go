@@ -127,7 +127,7 @@ func (s *Server) decideRaw(r *http.Request) (route.Decision, error) {
 	}
 	h := s.opt.Hybrid
 	if mode == "" {
-		mode = h.Policy.KeyModes[keyName]
+		mode = h.Policy.KeyModes[clientOf(r)]
 	}
 	if mode == "" {
 		mode = h.Policy.Mode

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -13,16 +14,16 @@ const (
 	headerConversation = "x-crayon-conversation" // an id, by which a conversation that was private stays so
 )
 
-// keyName is the name that the budget and the ledger know this server's
-// clients by.
-const keyName = "serve"
-
 const maxConversation = 256 // bytes of an id
+
+// clientOf is the name that the budget and the ledger know a request's client
+// by.
+func clientOf(r *http.Request) string { return cmp.Or(noteOf(r.Context()).client, keyName) }
 
 // mark puts on a query what its request says about leaving: headers, or the
 // fields private and conversation of the body.
 func mark(q *hybrid.Query, r *http.Request, req *chatRequest) error {
-	q.Key = keyName
+	q.Key = clientOf(r)
 	switch v := strings.ToLower(r.Header.Get(headerPrivate)); v {
 	case "", "false", "0":
 		q.Private = req.Private

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"crayon/internal/fault"
 	"crayon/internal/hybrid"
 	"crayon/internal/route"
 	"crayon/internal/upstream"
@@ -67,6 +69,40 @@ func TestLedgerNeedsTheKey(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, w.send("GET", "/api/ledger", "").status)
 	r := w.send("GET", "/api/ledger", "", "Authorization", "Bearer k")
 	require.Equal(t, http.StatusOK, r.status, r.body)
+}
+
+// TestClientsByKey: each client's calls are its own in budget and ledger, and
+// keys are told by nobody.
+func TestClientsByKey(t *testing.T) {
+	const alice, bob = "key-of-alice", "key-of-bob"
+	w := newWorld(t, func(o *Options) { o.Key, o.Keys = "key-of-all", map[string]string{"alice": alice, "bob": bob} }, fake.Answer("large"))
+	one := int64(1)
+	behind(t, w, upstream.Limits{})
+	budget := upstream.OpenBudget(upstream.BudgetOptions{Dir: t.TempDir(), EachKey: upstream.Limits{Calls: &one}})
+	ledger := upstream.LedgerAt(filepath.Join(t.TempDir(), "ledger.jsonl"))
+	gate := upstream.New(upstream.Options{Ledger: ledger, Budget: budget})
+	t.Cleanup(gate.Close)
+	var err error
+	w.hybrid.Servers, err = upstream.NewServers(gate, []upstream.ServerOptions{{URL: w.fake.URL, Model: "m"}})
+	require.NoError(t, err)
+	for _, key := range []string{alice, bob, "key-of-all"} {
+		for i, want := range []string{"out-of-scope", "over-budget"} {
+			r := w.post(chatPath, ask(base+"+mine", "why", ""), "Authorization", "Bearer "+key)
+			require.Equal(t, []any{http.StatusOK, want}, []any{r.status, r.header.Get(route.HeaderReason)}, i)
+		}
+	}
+	require.Equal(t, http.StatusUnauthorized, w.post(chatPath, ask(base, "why", ""), "Authorization", "Bearer key-of-mallory").status)
+	require.Equal(t, http.StatusUnauthorized, w.post(chatPath, ask(base, "why", ""), "Authorization", "Basic "+alice).status)
+	entries, err := ledger.Entries(time.Time{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"alice", "bob", "serve"}, []string{entries[0].Key, entries[1].Key, entries[2].Key})
+	require.NotContains(t, w.log.String(), "key-of")
+	for _, bad := range []map[string]string{{"a": "x y"}, {"a": ""}, {"a": "k", "b": "k"}} {
+		o := w.server.opt
+		o.Keys = bad
+		_, err := New(o)
+		require.Equal(t, fault.ExitUsage, fault.Code(err))
+	}
 }
 
 // TestOverBudgetOverHTTP: the device answers, or 429.

@@ -42,6 +42,7 @@ type Options struct {
 	Customisations *store.Customisations // read anew at each request; must be set
 	ModelName      string                // name of the base model; customisations are ModelName+NAME
 	Key            string                // bearer key; "" asks for none, and then only loopback is listened on
+	Keys           map[string]string     // further bearer keys, by the names that budgets and the ledger know their clients by
 	AllowedHosts   []string              // further names a request may call this host, without port
 	AllowedOrigins []string              // web pages that may ask: scheme://host[:port]
 	Ledger         *upstream.Ledger      // what /api/ledger lists; nil: nothing
@@ -69,8 +70,9 @@ func New(o Options) (*Server, error) {
 		return bad("no model or no folder of customisations")
 	case o.ModelName == "" || strings.ContainsAny(o.ModelName, "+ /\\"):
 		return bad("model name %q: want a name without '+', spaces and slashes", o.ModelName)
-	case strings.ContainsFunc(o.Key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return bad("the key has characters a key can't have (spaces, line ends)")
+	}
+	if err := o.checkKeys(); err != nil {
+		return bad("%w", err)
 	}
 	s := &Server{opt: o, log: o.Log, answers: semaphore.NewWeighted(maxAnswers), origins: http.NewCrossOriginProtection(), started: time.Now()}
 	if s.log == nil {
@@ -152,7 +154,7 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string, ready func(add
 	if err != nil {
 		return err
 	}
-	if a.wide && s.opt.Key == "" {
+	if a.wide && !s.opt.keyed() {
 		return &fault.Error{Op: "listen", Path: addr, Err: errors.New("other machines could ask, and no key is set"),
 			Hint: "export CRAYON_SERVE_KEY=..., or `crayon serve --addr " + net.JoinHostPort("127.0.0.1", a.port) + "`", Exit: fault.ExitUsage}
 	}
