@@ -63,10 +63,10 @@ func (d Digests) Stale(now Digests) []string {
 type Ask struct {
 	Promise Promise
 	Target  float64
-	Within  float64 // how far off it may be; 0: 0.1
-	Price   float64 // of a query sent, for Cost
-	PerDay  float64 // queries, for Cost
-	Server  float64 // share of the server's answers that are right, where rows do not say; NaN or 0: not said
+	Within  float64  // how far off it may be; 0: 0.1
+	Price   float64  // of a query sent, for Cost
+	PerDay  float64  // queries, for Cost
+	Server  float64  // share of the server's answers that are right, where rows do not say; NaN or 0: not said
 	Scope   *float64 // least scope of a query that may stay; nil: none. What lies outside is unlike all rows, so they say nothing of it
 	Prior   *Calibration
 	Seed    uint64 // of the parts

@@ -127,6 +127,7 @@ func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 type design struct {
 	terms  []Term
 	cols   [][]float64 // penalised columns: of each term its own, its bends, its missing
+	anchor int         // the column that is not held to 0 as the others are; -1: none
 	levels [2]level    // users, clusters
 	offset []float64   // the prior's logit
 	y      []float64
@@ -147,16 +148,43 @@ var knotsAt = []float64{0.25, 0.5, 0.75}
 
 // newDesign takes the signals that vary over the rows.
 func newDesign(rows []Row, y []float64, names []string, bends bool, prior *Logistic) *design {
-	d := &design{y: y, offset: make([]float64, len(rows))}
+	d := &design{y: y, offset: make([]float64, len(rows)), anchor: -1}
 	for i := range rows {
 		d.offset[i] = prior.Logit(rows[i])
 	}
+	anchor := anchorOf(rows, names, prior)
 	for _, name := range names {
+		if name == anchor {
+			d.anchor = len(d.cols)
+		}
 		d.add(rows, name, bends)
 	}
 	d.levels[0] = levelOf(rows, func(r *Row) string { return r.User })
 	d.levels[1] = levelOf(rows, func(r *Row) string { return r.Cluster })
 	return d
+}
+
+// anchors are the signals that tell most by themselves, the first that is there:
+// where rows of other users bear nothing else out, the model is a curve over it
+// alone.
+var anchors = []string{"choice_top", "mean_token"}
+
+func anchorOf(rows []Row, names []string, prior *Logistic) string {
+	if prior != nil {
+		return "" // the prior is what is held to
+	}
+	for _, a := range anchors {
+		n := 0
+		for i := range rows {
+			if !math.IsNaN(rows[i].Signals.Get(a)) {
+				n++
+			}
+		}
+		if 2*n > len(rows) && slices.Contains(names, a) {
+			return a
+		}
+	}
+	return ""
 }
 
 func (d *design) add(rows []Row, name string, bends bool) {
@@ -302,12 +330,18 @@ type penalty struct {
 	levels  [2]float64
 }
 
+// anchorPenalty is the ridge of the anchor.
+const anchorPenalty = 1
+
 func (d *design) penalties(p penalty) []float64 {
 	out := make([]float64, d.size())
 	starts := d.starts()
 	out[0] = 1e-6
 	for j := range d.cols {
 		out[1+j] = p.columns
+	}
+	if d.anchor >= 0 && d.anchor < len(d.cols) {
+		out[1+d.anchor] = min(p.columns, anchorPenalty)
 	}
 	for k, l := range d.levels {
 		for i := range l.names {
