@@ -73,7 +73,7 @@ func (c *Customisation) chooses(plan *strategy.Plan) bool { return !plan.Plain()
 
 // Choose is the probability of each label.
 func (q *Query) Choose(ctx context.Context) ([]float64, error) {
-	probs, _, err := q.Weigh(ctx)
+	probs, _, _, err := q.Weigh(ctx)
 	return probs, err
 }
 

@@ -11,13 +11,13 @@ import (
 )
 
 // Weigh is Choose with what its passes tell besides: the scores that other ways
-// give the labels, by name, the bare model's as signal.Base; their softmax is
-// the probability.
-func (q *Query) Weigh(ctx context.Context) (probs []float64, others map[string][]float64, err error) {
+// give the labels, by name, the bare model's as signal.Base, whose softmax is
+// the probability; and the features of the plan's stack.
+func (q *Query) Weigh(ctx context.Context) (probs []float64, others map[string][]float64, table strategy.Table, err error) {
 	e := &overheard{Engine: deviceengine.New(q.d)}
-	scores, err := q.plan.Scores(ctx, e, q.task, []strategy.Row{q.row})
+	scores, table, err := q.plan.Look(ctx, e, q.task, q.row)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, table, err
 	}
 	others = map[string][]float64{}
 	for i, a := range e.asks {
@@ -33,7 +33,7 @@ func (q *Query) Weigh(ctx context.Context) (probs []float64, others map[string][
 			others[name][j] = strategy.RankScale * s.Mean()
 		}
 	}
-	return strategy.Softmax(scores[0]), others, nil
+	return strategy.Softmax(scores), others, table, nil
 }
 
 // overheard is an engine that keeps what it was asked and what it said.

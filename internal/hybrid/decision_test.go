@@ -374,6 +374,8 @@ func TestLabelSignals(t *testing.T) {
 	d, err = w.Explain(t.Context(), ask(improved(t, w, w.labels, "stack"), "it squeaks"))
 	require.NoError(t, err)
 	require.False(t, math.IsNaN(d.Signals.Values.Get("strategies_agree")))
+	require.False(t, math.IsNaN(d.Signals.Values.Get("by_vote")))
+	require.True(t, math.IsNaN(v.Get("by_vote")), "without a stack")
 	require.Len(t, d.Signals.Values, signal.Count())
 }
 

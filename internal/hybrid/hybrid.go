@@ -372,7 +372,7 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 	for i, lp := range c.LogProbs {
 		probs[i] = prob(lp)
 	}
-	w.chosen(ranked(&c), nil)
+	w.chosen(ranked(&c), nil, strategy.Table{})
 	w.drafted(probs, true)
 	return nil
 }
@@ -380,7 +380,7 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 // weigh chooses a label by the plan's own probabilities: the chosen one's is the
 // confidence, said of the answer's first token.
 func (w *work) weigh(ctx context.Context, labels []string) error {
-	probs, others, err := w.custom.Weigh(ctx)
+	probs, others, table, err := w.custom.Weigh(ctx)
 	if err != nil {
 		return err
 	}
@@ -392,7 +392,7 @@ func (w *work) weigh(ctx context.Context, labels []string) error {
 	c.LogProbs = make([]float32, len(w.h.Device.Form.Answer(labels[c.Index])))
 	c.LogProbs[0] = float32(c.Scores[c.Index])
 	w.label = &c
-	w.chosen(c.Scores, others)
+	w.chosen(c.Scores, others, table)
 	w.drafted([]float32{float32(probs[c.Index])}, true)
 	return nil
 }

@@ -22,6 +22,7 @@ func (w *work) observe(p *profile, earlier [][]float32, last []float32) {
 		Query: question, Context: w.q.Context, QueryTokens: len(tok.Encode(question)),
 		Direction: last, Earlier: earlier, Examples: p.examples, Own: p.own,
 		Similarity: in.Similarity(last), Tau: float64(in.Feature.Tau), Blend: p.blend, Turns: n - 1,
+		ProofRows: p.proofRows, ProofRight: p.proofRight,
 	}
 	if w.q.Context != "" {
 		w.seen.ContextTokens = len(tok.Encode(w.q.Context))
@@ -58,12 +59,14 @@ func (w *work) drafted(probs []float32, ended bool) {
 	w.measure()
 }
 
-// chosen adds the labels' scores; others are those of other strategies.
-func (w *work) chosen(scores []float64, others map[string][]float64) {
+// chosen adds the labels' scores; others are those of other strategies, table the
+// features of the plan's stack.
+func (w *work) chosen(scores []float64, others map[string][]float64, table strategy.Table) {
 	if w.profile == nil {
 		return
 	}
 	w.seen.Choices, w.seen.Others, w.seen.Answers = scores, others, w.profile.answers
+	w.seen.Features, w.seen.Table = table.Features, table.X
 }
 
 // ranked are mean log-probabilities as the scores that plans have.

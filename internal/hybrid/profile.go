@@ -1,6 +1,7 @@
 package hybrid
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -23,7 +24,10 @@ type profile struct {
 	blend    []float32
 	answers  []int
 	digest   string
-	judge    *judge // nil: not looked for yet; changed under the hybrid's mu
+
+	proofRows  int
+	proofRight float64
+	judge      *judge // nil: not looked for yet; changed under the hybrid's mu
 }
 
 // judge is a customisation's calibration as it was stored at a time. It does not
@@ -87,6 +91,9 @@ func (h *Hybrid) makeProfile(c *customize.Customisation) (*profile, error) {
 	in := h.Device.Pool
 	for _, i := range in.Blended() {
 		p.blend = append(p.blend, weights[in.Members[i].Name])
+	}
+	if c.Proof != nil {
+		p.proofRows, p.proofRight = c.Proof.Rows, c.Proof.Accuracy[cmp.Or(c.Proof.Strategy, "blend")]*float64(c.Proof.Rows)
 	}
 	var err error
 	p.digest, err = c.Digest()

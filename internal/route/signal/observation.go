@@ -25,10 +25,16 @@ type Observation struct {
 	Draft []float64 // probabilities of the drafted tokens, in order
 	Ended bool      // the draft is the whole answer
 
-	Choices []float64            // a score a choice; their softmax is the plan's probability
-	Others  map[string][]float64 // such scores of other strategies, as far as they are known anyway; that of Base is the bare model's
-	Answers []int                // of each of Examples, which choice it has; -1: none
-	Samples []float64            // how far each further draft agrees with the first, 0 to 1
+	Choices  []float64            // a score a choice; their softmax is the plan's probability
+	Others   map[string][]float64 // such scores of other strategies, as far as they are known anyway; that of Base is the bare model's
+	Features []string             // names of what a stack reads of the choices
+	Table    [][]float64          // [choice][feature] (strategy.Table)
+
+	ProofRows  int     // of the user's examples, answered without themselves
+	ProofRight float64 // how many of them were right
+
+	Answers []int     // of each of Examples, which choice it has; -1: none
+	Samples []float64 // how far each further draft agrees with the first, 0 to 1
 
 	Turns int    // messages before the query
 	Past  []bool // earlier decisions of the conversation: the server answered

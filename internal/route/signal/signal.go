@@ -38,7 +38,12 @@ type Signal struct {
 var registry = []Signal{
 	scope, scopeLast, nearest, scopeOwn, poolScope, poolMargin, blendEntropy, blendOverlap,
 	meanToken, leastToken, meanLogProb, draftEnded, choiceTop, choiceMargin, choiceEntropy,
-	baseAgrees, strategiesAgree, strategiesSpread, neighbourVote, samplesAgree,
+	baseAgrees, strategiesAgree, strategiesSpread, neighbourVote, samplesAgree, proof,
+	margin("base_mean"), margin("shared_mean"), margin("blend_mean"), margin("shots_mean"), margin("shared_shots_mean"),
+	margin("base_sum"), margin("shared_sum"), margin("blend_sum"), margin("base_pmi"), margin("blend_pmi"),
+	margin("base_calibrated"), margin("shared_calibrated"), margin("blend_calibrated"),
+	margin("tokens"), margin("chars"), margin("position"), margin("in_question"), margin("in_context"),
+	margin("sim_max"), margin("sim_mean"), margin("vote"), margin("frequency"),
 	tokens, contextTokens, numbers, code, askedLength, latin, english, questionWord, reasoning, choices,
 	turns, pastServer, pastScope,
 }

@@ -45,9 +45,20 @@ func observed(rng *rand.Rand, dim, examples, choices int) Observation {
 			o.Others[name][i] = rng.NormFloat64()
 		}
 	}
+	for _, s := range registry {
+		if name, ok := strings.CutPrefix(s.Name, "by_"); ok {
+			o.Features = append(o.Features, name)
+		}
+	}
 	for range choices {
 		o.Choices = append(o.Choices, rng.NormFloat64())
+		x := make([]float64, len(o.Features))
+		for k := range x {
+			x[k] = rng.NormFloat64()
+		}
+		o.Table = append(o.Table, x)
 	}
+	o.ProofRows, o.ProofRight = 16, 9
 	return o
 }
 
@@ -87,7 +98,7 @@ func TestMissing(t *testing.T) {
 	}
 	// Early signals are the same before the draft.
 	o := observed(rand.New(rand.NewPCG(1, 2)), 16, 5, 4)
-	o.Draft, o.Choices, o.Others, o.Samples = nil, nil, nil, nil
+	o.Draft, o.Choices, o.Others, o.Samples, o.Features, o.Table = nil, nil, nil, nil, nil, nil
 	before := Measure(o)
 	for i, s := range registry {
 		if s.Early {
@@ -192,6 +203,19 @@ func TestNeighbourVote(t *testing.T) {
 	require.Less(t, Measure(o).Get("neighbour_vote"), 0.01)
 	o.Answers = []int{-1, -1, -1}
 	require.True(t, math.IsNaN(Measure(o).Get("neighbour_vote")))
+}
+
+func TestMargin(t *testing.T) {
+	o := Observation{Choices: []float64{0, 2, 1}, Features: []string{"chars", "vote"}, Table: [][]float64{{1, 5}, {4, 0}, {2, 1}}, ProofRows: 10, ProofRight: 7}
+	v := Measure(o)
+	require.Equal(t, 2.0, v.Get("by_chars"))
+	require.Equal(t, -5.0, v.Get("by_vote"))
+	require.True(t, math.IsNaN(v.Get("by_tokens")))
+	require.InDelta(t, math.Log(8.0/4), v.Get("proof"), 1e-12)
+	o.Table = o.Table[:2]
+	require.True(t, math.IsNaN(Measure(o).Get("by_chars")))
+	o.Table = [][]float64{{1}, {2}, nil}
+	require.True(t, math.IsNaN(Measure(o).Get("by_chars")))
 }
 
 func FuzzText(f *testing.F) {
