@@ -190,7 +190,7 @@ func (c *Crayon) connect(o Options, digest string) error {
 	}
 	// A ledger that can't be written lets nothing leave, and keeps nothing from
 	// being answered here.
-	c.gate = upstream.New(upstream.Options{Ledger: upstream.LedgerAt(c.paths.Ledger()), Bodies: o.Bodies, Budget: c.budget, Privacy: scanner})
+	c.gate = upstream.New(upstream.Options{Ledger: upstream.LedgerAt(c.paths.Ledger()), Bodies: o.Bodies, Budget: c.budget, Privacy: scanner, Tainted: c.paths.Private()})
 	if c.hybrid.Servers, err = upstream.NewServers(c.gate, o.Servers); err != nil {
 		c.gate.Close()
 	}

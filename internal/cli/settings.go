@@ -208,7 +208,7 @@ func budgetOf(b config.Budget) crayon.Budget {
 
 // privacyOf is what must not leave by the settings.
 func privacyOf(p config.Privacy) crayon.Privacy {
-	return crayon.Privacy{Kinds: append([]string{}, p.Detect...), Words: slices.DeleteFunc(slices.Clone(p.Words), func(w string) bool { return w == "" }), Patterns: p.Patterns, Redact: p.Redact()}
+	return crayon.Privacy{Kinds: append([]string{}, p.Detect...), Words: slices.DeleteFunc(slices.Clone(p.Words), func(w string) bool { return w == "" }), Patterns: p.Patterns, Allow: p.Allow, Redact: p.Redact()}
 }
 
 // policyOf is the routing policy of the settings: a threshold not set is auto.

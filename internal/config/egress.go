@@ -40,6 +40,7 @@ type Privacy struct {
 	OnMatch        string   `koanf:"on_match"` // stay or redact
 	Words          []string `koanf:"words"`
 	Patterns       []string `koanf:"patterns"`
+	Allow          []string `koanf:"allow"`
 	Customisations []string `koanf:"customisations"`
 }
 

@@ -73,6 +73,7 @@ var keys = []Key{
 	{Name: "privacy.on_match", Default: onMatchStay, parse: oneOf(onMatchStay, onMatchRedact), Help: "what happens then: the query stays on the device, or leaves with placeholders"},
 	{Name: "privacy.words", list: true, parse: words, Help: "your own words and phrases that must not leave"},
 	{Name: "privacy.patterns", list: true, between: "\n", parse: lines, Help: "your own patterns, regular expressions (RE2); a YAML list, or one a line"},
+	{Name: "privacy.allow", list: true, parse: words, Help: "texts that may leave though they look private, such as a public address"},
 	{Name: "privacy.customisations", list: true, parse: words, Help: "customisations whose queries never leave"},
 	{Name: "route.over_budget", Default: "device", parse: oneOf("device", "refuse"), Help: "what happens to a query that should leave when the budget is spent: the device answers, or it is refused"},
 	{Name: "route.mode", Default: "auto", parse: mode, Help: "who answers: " + strings.Join(modeNames(), ", ")},

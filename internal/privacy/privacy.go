@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"crayon/internal/fault"
 )
@@ -43,6 +44,7 @@ type Options struct {
 	Kinds    []string // nil is DefaultKinds; empty is none
 	Words    []string // words and phrases, whatever their case
 	Patterns []string // regular expressions (RE2)
+	Allow    []string // texts that are not private though they look so, such as a public address
 	Redact   bool     // on a finding, leave with placeholders in its place; else stay
 }
 
@@ -52,6 +54,7 @@ type Scanner struct {
 	kinds    []string
 	words    *regexp.Regexp // nil: none
 	patterns []*regexp.Regexp
+	allow    map[string]bool // by their letters and digits
 	redact   bool
 }
 
@@ -75,7 +78,7 @@ func New(o Options) (*Scanner, error) {
 			return bad("privacy.detect", fmt.Errorf("%q is not known", k), "any of "+strings.Join(Kinds(), ", "))
 		}
 	}
-	if len(o.Words) > maxOwn || len(o.Patterns) > maxOwn {
+	if len(o.Words) > maxOwn || len(o.Patterns) > maxOwn || len(o.Allow) > maxOwn {
 		return bad("privacy.words", fmt.Errorf("more than %d", maxOwn), "")
 	}
 	var alternatives []string
@@ -98,6 +101,15 @@ func New(o Options) (*Scanner, error) {
 			return bad("privacy.words", err, "")
 		}
 		s.words = re
+	}
+	s.allow = map[string]bool{}
+	for _, a := range o.Allow {
+		if len(a) > maxOwnText {
+			return bad("privacy.allow", errors.New("a text is too long"), "")
+		}
+		if a = bare(a); a != "" {
+			s.allow[a] = true
+		}
 	}
 	for i, p := range o.Patterns {
 		re, err := regexp.Compile(p)
@@ -173,7 +185,26 @@ func (s *Scanner) Scan(parts []Part) (found []Match, err error) {
 	for _, j := range joins(parts, views) {
 		found = append(found, s.look(j, true)...)
 	}
+	if len(s.allow) > 0 {
+		found = slices.DeleteFunc(found, func(m Match) bool {
+			var text strings.Builder
+			for _, x := range m.Spans {
+				text.WriteString(parts[x.Part].Text[x.Start:x.End])
+			}
+			return s.allow[bare(text.String())]
+		})
+	}
 	return merge(found), nil
+}
+
+// bare is the letters and digits of a text in plain form, in small letters.
+func bare(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, normalise(0, text).text)
 }
 
 // KindsOf are the kinds of findings, each once, in order.

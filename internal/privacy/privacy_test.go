@@ -202,6 +202,24 @@ func TestOwnWordsAndPatterns(t *testing.T) {
 	require.Empty(t, kinds(t, s, "at 10:30:15"))
 }
 
+// TestAllowed: what the user says is public is, and nothing that only holds it.
+func TestAllowed(t *testing.T) {
+	s, err := privacy.New(privacy.Options{Allow: []string{"support@example.org", "+49 30 901820", ""}})
+	require.NoError(t, err)
+	for text, want := range map[string][]string{
+		"write to Support@Example.org":                     nil,
+		"write to s\u200bupport@example.org":               nil,
+		"call +49-30-901820":                               nil,
+		"write to my.support@example.org":                  {privacy.Mail},
+		"write to support@example.org or jane@example.org": {privacy.Mail},
+		"call +49 30 9018201":                              {privacy.Phone},
+	} {
+		require.Equal(t, want, kinds(t, s, text), text)
+	}
+	out, _, err := s.Redact(user("support@example.org, jane@example.org"))
+	require.True(t, err != nil || out[0].Text == "support@example.org, [MAIL_1]", "%q %v", out, err)
+}
+
 func TestTooMuchIsRefused(t *testing.T) {
 	_, err := privacy.Default().Scan(user(strings.Repeat("a ", privacy.MaxText/2+1)))
 	require.ErrorIs(t, err, privacy.ErrScan)

@@ -101,6 +101,10 @@ func (p Paths) Routing() string { return filepath.Join(p.Data, "routing") }
 // Budget is the folder of what was spent, a file a day.
 func (p Paths) Budget() string { return filepath.Join(p.Data, "budget") }
 
+// Private is the file of conversations that held something private, by digests
+// of their ids.
+func (p Paths) Private() string { return filepath.Join(p.Data, "private-conversations") }
+
 // ConfigFile is crayon.yaml in the config folder.
 func (p Paths) ConfigFile() string { return filepath.Join(p.Config, "crayon.yaml") }
 

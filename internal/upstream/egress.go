@@ -66,23 +66,25 @@ func bodyOf(req *http.Request) ([]byte, error) {
 // screen refuses what is private: tagged, found by the scanner, part of a
 // conversation that was, or unreadable.
 func (g *Gate) screen(c *caller, parts []privacy.Part) error {
+	found, p := []privacy.Match(nil), (*Private)(nil)
+	tainted, err := g.taint.has(c.conversation)
+	if err == nil && !tainted && !c.private {
+		found, err = g.privacy.Scan(parts)
+	}
 	switch {
 	case c.private:
-		g.taint.add(c.conversation)
-		return private(&Private{Tag: tagRequest})
-	case g.taint.has(c.conversation):
+		p = &Private{Tag: tagRequest}
+	case tainted:
 		return private(&Private{Tag: tagConversation})
-	}
-	found, err := g.privacy.Scan(parts)
-	switch {
 	case err != nil:
-		g.taint.add(c.conversation)
-		return private(&Private{Tag: tagUnread})
+		p = &Private{Tag: tagUnread}
 	case len(found) > 0:
-		g.taint.add(c.conversation)
-		return private(&Private{Kinds: privacy.KindsOf(found)})
+		p = &Private{Kinds: privacy.KindsOf(found)}
+	default:
+		return nil
 	}
-	return nil
+	// Held in memory also where it can't be written; this request stays anyway.
+	return errors.Join(private(p), g.taint.add(c.conversation))
 }
 
 // partsOf are all texts of a request's body: the turns of the conversation by
@@ -297,45 +299,4 @@ func (g *Gate) reserve(c *caller, most tokens) (*hold, error) {
 		c.sent.done = true
 	}
 	return h, err
-}
-
-// taints are the conversations that held something private, by the digest of
-// their ids.
-type taints struct {
-	mu    sync.Mutex
-	seen  map[[32]byte]bool
-	order [][32]byte
-}
-
-// maxTaints bounds those remembered; the oldest are forgotten.
-const maxTaints = 1 << 16
-
-func (t *taints) add(id string) {
-	if id == "" {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	d := sha256.Sum256([]byte(id))
-	if t.seen[d] {
-		return
-	}
-	if t.seen == nil {
-		t.seen = map[[32]byte]bool{}
-	}
-	if len(t.order) == maxTaints {
-		delete(t.seen, t.order[0])
-		t.order = t.order[1:]
-	}
-	t.seen[d] = true
-	t.order = append(t.order, d)
-}
-
-func (t *taints) has(id string) bool {
-	if id == "" {
-		return false
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.seen[sha256.Sum256([]byte(id))]
 }

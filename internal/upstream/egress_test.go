@@ -362,6 +362,44 @@ func TestWhatCannotBeScanned(t *testing.T) {
 	require.Empty(t, e.fakes[0].Calls())
 }
 
+// TestTaintedConversations: known to every gate of the file, also after a crash
+// within a line; a file that can't be read taints all that have an id.
+func TestTaintedConversations(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d", "private")
+	e := newEgress(t, Options{Tainted: path}, BudgetOptions{}, ServerOptions{}, []fake.Step{fake.Answer("ok")})
+	other := newEgress(t, Options{Tainted: path}, BudgetOptions{}, ServerOptions{}, []fake.Step{fake.Answer("ok")})
+	asked := func(e *egress, conversation, text string, private bool) string {
+		_, err := e.servers.Complete(context.Background(), Request{Messages: []Message{{"user", text}}, Conversation: conversation, Private: private})
+		var p *Private
+		if errors.As(err, &p) {
+			return p.Error()
+		}
+		require.NoError(t, err)
+		return ""
+	}
+	require.Empty(t, asked(e, "a", "hello", false))
+	require.Contains(t, asked(e, "a", "I am jane.doe@example.org", false), "mail")
+	require.Contains(t, asked(other, "a", "hello", false), "earlier")
+	require.Contains(t, asked(e, "b", "hello", true), "tagged")
+	require.Contains(t, asked(other, "b", "hello", false), "earlier")
+	require.Empty(t, asked(other, "c", "hello", false))
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Len(t, raw, 2*taintLine)
+	require.NoError(t, os.WriteFile(path, append(raw, "0123"...), 0o600))
+	require.NotEmpty(t, asked(e, "c", "hello", true))
+	third := newEgress(t, Options{Tainted: path}, BudgetOptions{}, ServerOptions{}, []fake.Step{fake.Answer("ok")})
+	for _, id := range []string{"a", "b", "c"} {
+		require.NotEmpty(t, asked(third, id, "hello", false), id)
+	}
+	require.Empty(t, asked(third, "", "hello", false))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.MkdirAll(filepath.Join(path, "x"), 0o700))
+	require.Contains(t, asked(third, "new", "hello", false), "can't be told")
+	require.NotEmpty(t, asked(third, "new", "hello", false))
+	require.Empty(t, asked(third, "", "hello", false))
+}
+
 // TestRedactedAndUndone: the server sees placeholders, the user what they stand
 // for, also where a placeholder is cut by the stream.
 func TestRedactedAndUndone(t *testing.T) {

@@ -37,6 +37,7 @@ type Options struct {
 	Bodies        bool             // keep the bodies beside the ledger
 	Budget        *Budget          // what may be spent; nil: no limits, nothing counted
 	Privacy       *privacy.Scanner // what must stay; nil is privacy.Default
+	Tainted       string           // file of the conversations that must stay; "": those of this gate alone
 	DialTimeout   time.Duration    // to connect and for the TLS handshake; 0 means 10 s
 	HeaderTimeout time.Duration    // from the request sent to its response header; 0 means no limit but the context's
 }
@@ -57,7 +58,7 @@ func New(o Options) *Gate {
 	if o.DialTimeout == 0 {
 		o.DialTimeout = 10 * time.Second
 	}
-	g := &Gate{localOnly: o.LocalOnly, ledger: o.Ledger, bodies: o.Bodies && o.Ledger != nil, budget: o.Budget, privacy: o.Privacy}
+	g := &Gate{localOnly: o.LocalOnly, ledger: o.Ledger, bodies: o.Bodies && o.Ledger != nil, budget: o.Budget, privacy: o.Privacy, taint: taints{path: o.Tainted}}
 	if g.privacy == nil {
 		g.privacy = privacy.Default()
 	}

@@ -19,6 +19,8 @@ func (e *Private) Error() string {
 		return "private: it holds " + strings.Join(e.Kinds, ", ")
 	case tagConversation:
 		return "private: something earlier in the conversation was"
+	case tagUnread:
+		return "private: what it holds can't be told"
 	}
 	return fmt.Sprintf("private: the %s is tagged so", e.Tag)
 }

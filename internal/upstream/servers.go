@@ -156,7 +156,8 @@ func (s *Server) clear(r Request) (Request, *privacy.Undo, error) {
 	// A body with tools is never redacted: a call's arguments must be true.
 	if g.privacy.Redacts() && !r.Private && r.Body == nil {
 		parts, undo, err := g.privacy.Redact(r.parts())
-		if err == nil && !g.taint.has(r.Conversation) {
+		tainted, terr := g.taint.has(r.Conversation)
+		if err == nil && terr == nil && !tainted {
 			if undo != nil {
 				r.Messages = append([]Message(nil), r.Messages...)
 				for i := range r.Messages {
