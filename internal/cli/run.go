@@ -196,6 +196,9 @@ func (a *app) told(x crayon.Answer) {
 	if a.json {
 		return
 	}
+	if stale := x.Decision.Stale; len(stale) > 0 {
+		a.warn(fmt.Sprintf("the calibration is stale (%s changed) and is not used: crayon route calibrate", strings.Join(stale, ", ")))
+	}
 	line := view.Decision(x.Decision)
 	if x.Model != "" {
 		line += " · " + x.Model

@@ -114,6 +114,8 @@ func TestStaleCalibrationIsNotUsed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := recording(t, auto(never, never))
+			var told bytes.Buffer
+			w.Log = slog.New(slog.NewTextHandler(&told, nil))
 			w.calibrate(t, sendsAll, change)
 			a, err := w.Answer(t.Context(), ask(w.plain, "why does the wheel wobble"), &heard{})
 			require.NoError(t, err)
@@ -121,6 +123,7 @@ func TestStaleCalibrationIsNotUsed(t *testing.T) {
 			require.Equal(t, []string{name}, a.Decision.Stale)
 			require.Nil(t, a.Decision.Estimate)
 			require.Contains(t, a.Decision.Explain(), "stale: "+name)
+			require.Contains(t, told.String(), "stale")
 			require.Empty(t, w.fake.Calls())
 		})
 	}

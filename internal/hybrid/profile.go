@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"crayon/internal/customize"
@@ -125,6 +127,8 @@ func (h *Hybrid) calibrated(c *customize.Customisation, p *profile) error {
 		if own != nil {
 			if j.stale = own.Digests.Stale(calibrate.Digests{Base: h.Base, Adapter: p.digest, Data: fileDigest(own.Digests.Path)}); len(j.stale) == 0 {
 				j.calibration, j.which, j.id = own, route.CalibratedOwn, id
+			} else {
+				h.logger().Warn("a calibration is stale, and is not used", slog.String("customisation", c.Name), slog.String("changed", strings.Join(j.stale, ", ")))
 			}
 		}
 	}

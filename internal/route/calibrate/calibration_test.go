@@ -262,6 +262,26 @@ func TestDefault(t *testing.T) {
 	require.Nil(t, none)
 }
 
+// BenchmarkEstimate is what a calibration takes a query, every signal measured.
+func BenchmarkEstimate(b *testing.B) {
+	w := newWorld(4)
+	rows := plain(w.rows(600))
+	for i := range rows {
+		for k := range rows[i].Signals {
+			if math.IsNaN(rows[i].Signals[k]) {
+				rows[i].Signals[k] = w.rng.NormFloat64()
+			}
+		}
+	}
+	c, err := Make(rows, Ask{Promise: Share, Target: 0.3})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		c.Estimate(rows[0], false)
+	}
+}
+
 // TestFalseAlarms: within the band hardly any watch ever raises one; beyond it,
 // soon.
 func TestFalseAlarms(t *testing.T) {
