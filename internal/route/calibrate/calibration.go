@@ -71,6 +71,7 @@ type Ask struct {
 	Prior   *Calibration
 	Seed    uint64 // of the parts
 	Whole   bool   // a default calibration: fitted on all rows, checked by cross-fitting over groups
+	Check   []Row  // to check on, all others being fitted on; nil: a part of the rows
 	Now     time.Time
 }
 
@@ -78,17 +79,15 @@ type Ask struct {
 // other. Rows need Device; Server as far as it is known. It is deterministic.
 // Errors wrap ErrTooFewRows, ErrOneClass or ErrNotKept.
 func Make(rows []Row, a Ask) (*Calibration, error) {
-	var known []Row
-	for _, r := range rows {
-		if !math.IsNaN(r.Device) {
-			known = append(known, r)
-		}
-	}
+	known := answered(rows)
 	if err := a.Refuse(len(known)); err != nil {
 		return nil, err
 	}
 	fit, check := known, known
-	if !a.Whole {
+	switch {
+	case a.Check != nil:
+		check = answered(a.Check)
+	case !a.Whole:
 		fit, check = parts(known, a.Seed)
 	}
 	c := &Calibration{Version: Version, Made: a.Now.UTC().Truncate(time.Second), Assumed: a.Server}
@@ -106,6 +105,17 @@ func Make(rows []Row, a Ask) (*Calibration, error) {
 		}
 	}
 	return c, nil
+}
+
+// answered are the rows that say whether the device is right.
+func answered(rows []Row) []Row {
+	var out []Row
+	for _, r := range rows {
+		if !math.IsNaN(r.Device) {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // parts deals rows at random into those fitted on and those checked on.
@@ -142,20 +152,20 @@ func (c *Calibration) learn(rows []Row, a Ask) ([]float64, error) {
 	}
 	c.Device = d.Model
 	serverOut := make([]float64, len(rows))
-	var answered, right float64
+	var told, right float64
 	for _, r := range rows {
 		if !math.IsNaN(r.Server) {
-			answered++
+			told++
 			right += r.Server
 		}
 	}
 	switch {
-	case answered == 0 && !(a.Server > 0 && a.Server <= 1):
+	case told == 0 && !(a.Server > 0 && a.Server <= 1):
 		return nil, ErrNoServer
-	case answered == 0:
+	case told == 0:
 		c.Given = true
 	default:
-		c.Assumed = (right + 1) / (answered + 2)
+		c.Assumed = (right + 1) / (told + 2)
 		so := Options{Seed: a.Seed}
 		if a.Prior != nil {
 			so.Prior = a.Prior.Server
@@ -174,8 +184,9 @@ func (c *Calibration) learn(rows []Row, a Ask) ([]float64, error) {
 	return gains, nil
 }
 
-// set chooses the threshold on the fitted rows and checks it on the others.
-func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
+// set chooses the threshold on the fitted rows and checks it on the others;
+// crossed are the fitted rows' gains by models that had not seen them.
+func (c *Calibration) set(fit, check []Row, crossed []float64, a Ask) error {
 	share, err := a.share()
 	if err != nil {
 		return err
@@ -188,21 +199,34 @@ func (c *Calibration) set(fit, check []Row, gains []float64, a Ask) error {
 		return out
 	}
 	c.Rule = Rule{Promise: a.Promise, Scope: a.Scope, Target: a.Target, Within: a.Within, Price: a.Price, PerDay: a.PerDay, FitRows: len(fit), CheckRows: len(check)}
+	gains := make([]float64, len(fit))
+	for i, r := range fit {
+		gains[i] = c.Gain(r)
+	}
+	// How good a share is, models tell that had not seen the row. Which threshold
+	// sends that share, the model itself tells: models that left a part out differ
+	// from it, and where the signals say little only in their level.
 	if a.Promise == Quality {
-		if c.Rule.Threshold, err = c.shown(&a, Frontier(gains, outcomes(fit, false), outcomes(fit, true), 50), check); err != nil {
+		at := Frontier(crossed, outcomes(fit, false), outcomes(fit, true), 50)
+		for i, p := range Frontier(gains, crossed, crossed, 50) {
+			at[i].Threshold = p.Threshold
+		}
+		if c.Rule.Threshold, err = c.shown(&a, at, check); err != nil {
 			return err
 		}
 	} else {
 		gains = c.outward(fit, gains)
 		c.Rule.Threshold = ShareThreshold(gains, share)
 		c.early(fit, gains, share, a)
+		crossed = c.outward(fit, crossed)
 	}
+	leaves := ShareThreshold(crossed, share)
 	sent, right := 0, make([]float64, len(check))
 	verdict := make([]bool, len(check))
 	for i, r := range check {
 		// Where no rows are left to check on, what was cross-fitted tells.
-		if verdict[i] = c.Sends(r); a.Whole {
-			verdict[i] = c.Outside(r) || gains[i] > c.Rule.Threshold
+		if verdict[i] = c.Sends(r); a.Whole && a.Check == nil && a.Promise != Quality {
+			verdict[i] = crossed[i] > leaves
 		}
 		if verdict[i] {
 			sent++
@@ -274,19 +298,14 @@ func (c *Calibration) early(rows []Row, gains []float64, share float64, a Ask) {
 		return
 	}
 	e := &Early{Device: d.Model}
-	before := make([]float64, len(rows))
-	for i := range rows {
-		before[i] = c.Assumed - d.Out[i]
-	}
 	if c.Server != nil {
 		if s, err := FitModel(rows, server, Options{Early: true, Seed: a.Seed}); err == nil {
 			e.Server = s.Model
-			for i := range rows {
-				if !math.IsNaN(s.Out[i]) {
-					before[i] += s.Out[i] - c.Assumed
-				}
-			}
 		}
+	}
+	before := make([]float64, len(rows))
+	for i, r := range rows {
+		before[i] = e.gain(r, c.Assumed)
 	}
 	order := sorted(before)
 	leave, found := 0, math.NaN()
@@ -329,12 +348,15 @@ func (c *Calibration) EarlyGain(r Row) float64 {
 	if !c.JudgesEarly() {
 		return math.NaN()
 	}
+	return c.Early.gain(r, c.Assumed)
+}
+
+func (e *Early) gain(r Row, assumed float64) float64 {
 	r.Signals = r.Signals.Early()
-	p := c.Assumed
-	if c.Early.Server != nil {
-		p = c.Early.Server.P(r)
+	if e.Server != nil {
+		assumed = e.Server.P(r)
 	}
-	return p - c.Early.Device.P(r)
+	return assumed - e.Device.P(r)
 }
 
 // JudgesEarly says whether it has something to say before the draft.

@@ -92,6 +92,30 @@ func TestPromisesHold(t *testing.T) {
 	require.LessOrEqual(t, float64(below), 0.05*float64(made)+2)
 }
 
+// Where the signals say nothing at all, a share is kept all the same.
+func TestShareWithoutSignal(t *testing.T) {
+	missed := 0
+	for i := range 20 {
+		w := newWorld(uint64(300 + i))
+		rows, unseen := plain(w.rows(120)), plain(w.rows(1000))
+		for k := range rows {
+			rows[k].Device, rows[k].Server = w.draw(0.5), w.draw(0.6)
+		}
+		c, err := Make(rows, Ask{Promise: Share, Target: 0.3, Within: 0.2})
+		require.NoError(t, err)
+		sent := 0.0
+		for _, r := range unseen {
+			if c.Sends(r) {
+				sent++
+			}
+		}
+		if math.Abs(sent/1000-0.3) > 0.15 {
+			missed++
+		}
+	}
+	require.LessOrEqual(t, missed, 2)
+}
+
 // TestPromisedShareAtScale is the benchmark's own: 2,200 rows, checked on 5,000.
 func TestPromisedShareAtScale(t *testing.T) {
 	if testing.Short() {
@@ -99,15 +123,11 @@ func TestPromisedShareAtScale(t *testing.T) {
 	}
 	w := newWorld(77)
 	for _, share := range []float64{0.1, 0.3, 0.5} {
-		c, err := Make(plain(w.rows(2200)), Ask{Promise: Share, Target: share, Within: 0.05})
+		c, err := Make(plain(w.rows(2200)), Ask{Promise: Share, Target: share, Within: 0.05, Check: plain(w.rows(5000))})
 		require.NoError(t, err)
-		sent := 0
-		for _, r := range w.rows(5000) {
-			if c.Sends(r.Row) {
-				sent++
-			}
-		}
-		require.InDelta(t, share, float64(sent)/5000, 0.03)
+		require.Equal(t, []int{2200, 5000}, []int{c.Rule.FitRows, c.Rule.CheckRows})
+		require.InDelta(t, share, c.Rule.Sent.Value, 0.03)
+		require.True(t, c.Rule.Sent.Low < c.Rule.Sent.Value && c.Rule.Sent.High > c.Rule.Sent.Value)
 	}
 }
 
