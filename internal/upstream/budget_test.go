@@ -378,6 +378,7 @@ func TestMoney(t *testing.T) {
 	require.Equal(t, Money(1), Price{Out: 0.0000001}.cost(tokens{out: 1}))
 	require.Equal(t, "0.00015", Price{In: 0.15}.cost(tokens{in: 1000}).String())
 	require.Zero(t, MoneyOf(-1))
+	require.Equal(t, Money(maxMoney), Price{In: maxPrice}.cost(tokens{in: maxTokens}))
 	var m Money
 	require.NoError(t, m.UnmarshalJSON([]byte("0.000000007")))
 	require.Equal(t, Money(7), m)

@@ -502,6 +502,10 @@ func TestServersByPriceAndLength(t *testing.T) {
 	_, err = NewServers(gate, []ServerOptions{{URL: long.URL}})
 	require.Equal(t, fault.ExitUsage, fault.Code(err))
 	require.ErrorContains(t, err, "price")
+	for _, bad := range []Price{{In: -1}, {Out: math.NaN()}, {In: math.Inf(1)}} {
+		_, err = NewServers(gate, []ServerOptions{{URL: long.URL, Price: &bad}})
+		require.Equal(t, fault.ExitUsage, fault.Code(err))
+	}
 }
 
 // TestOneQueryCountsOnce: to the share, whatever servers and retries it takes.

@@ -13,15 +13,19 @@ type Money int64
 
 const moneyUnit = 1e9
 
-// MoneyOf is an amount in the currency as Money, rounded up; amounts below 0
-// and what is no number are 0.
+// maxMoney bounds an amount (4.5 million in the currency), so that sums of
+// thousands stay in range.
+const maxMoney = 1 << 52
+
+// MoneyOf is an amount in the currency as Money, rounded up, at most 4.5
+// million; amounts below 0 and what is no number are 0.
 func MoneyOf(amount float64) Money {
 	x := math.Ceil(amount*moneyUnit - 1e-6) // 0.15 has no exact float64
 	switch {
 	case !(x > 0):
 		return 0
-	case x >= math.MaxInt64:
-		return math.MaxInt64
+	case x >= maxMoney:
+		return maxMoney
 	}
 	return Money(x)
 }
@@ -53,6 +57,9 @@ type Price struct {
 	In  float64 // of the prompt
 	Out float64 // of the answer
 }
+
+// maxPrice bounds a price.
+const maxPrice = 1e9
 
 // maxTokens bounds token counts, so that products with prices stay in range.
 const maxTokens = 1 << 40

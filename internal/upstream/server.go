@@ -79,6 +79,9 @@ func NewServer(g *Gate, o ServerOptions) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if p := o.Price; p != nil && !(p.In >= 0 && p.Out >= 0 && p.In <= maxPrice && p.Out <= maxPrice) {
+		return nil, &fault.Error{Op: "use server", Path: base.Host, Err: fmt.Errorf("prices %g and %g", p.In, p.Out), Hint: "prices of a million tokens, 0 or more", Exit: fault.ExitUsage}
+	}
 	if o.Price == nil && g.budget.limitsMoney() {
 		return nil, &fault.Error{Op: "use server", Path: base.Host, Err: errors.New("money is limited, and its price is not known"), Hint: "set server.price_in and server.price_out, which may be 0", Exit: fault.ExitUsage}
 	}

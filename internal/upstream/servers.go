@@ -230,8 +230,8 @@ func (s *Server) most(r Request) tokens {
 // longest is the answer's longest length as the server is told it, in tokens;
 // 0 leaves it to the server, where no budget needs to know.
 func (s *Server) longest(r Request) int {
-	if r.MaxTokens == 0 && s.gate.budget.bounded(r.Key) {
+	if r.MaxTokens <= 0 && s.gate.budget.bounded(r.Key) {
 		return defaultAnswer
 	}
-	return r.MaxTokens
+	return max(0, r.MaxTokens)
 }
