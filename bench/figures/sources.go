@@ -22,6 +22,7 @@ var sources = map[string]func(root, arg string) (string, error){
 	"bench":    benchTable,
 	"full":     benchFull,
 	"brief":    benchBrief,
+	"shots":    benchShots,
 	"demo":     demoTable,
 	"pool":     poolCard,
 	"members":  poolMembers,
@@ -141,6 +142,9 @@ func benchBrief(root, arg string) (string, error) {
 	t.head("accuracy [95 %]", fmt.Sprintf("tasks of families never trained on (%d users)", sections[0].Users),
 		fmt.Sprintf("of these, folds that nothing was tuned on (%d)", sections[1].Users), fmt.Sprintf("tasks seen in training (%d)", sections[2].Users))
 	for _, s := range []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen"} {
+		if slices.ContainsFunc(sections, func(c *bench.Section) bool { return c.Macro[s] == nil }) {
+			continue
+		}
 		row := []string{s}
 		for _, c := range sections {
 			f := c.Macro[s]
@@ -148,7 +152,10 @@ func benchBrief(root, arg string) (string, error) {
 		}
 		t.row(row...)
 	}
-	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "blend-swapped"} {
+	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "blend-single", "blend-swapped"} {
+		if slices.ContainsFunc(sections, func(c *bench.Section) bool { return c.Differences[pair] == nil }) {
+			continue
+		}
 		row := []string{strings.Replace(pair, "-", " minus ", 1)}
 		for _, c := range sections {
 			d := c.Differences[pair]
@@ -158,6 +165,60 @@ func benchBrief(root, arg string) (string, error) {
 	}
 	day, _, _ := strings.Cut(left.Environment.Date, "T")
 	fmt.Fprintf(t, "\n%d examples a user; scored on %s; %s; `bench/results/%s.json` and `%s.json`.\n", left.Headline, machine(left), day, names[0], names[1])
+	return t.String(), nil
+}
+
+// benchShots compares numbers of examples on the users that every one of the
+// reports NAME-k0-left-out, NAME-k4-left-out, NAME-left-out and NAME-k64-left-out
+// has.
+func benchShots(root, arg string) (string, error) {
+	var columns [][]bench.Sheet
+	users := map[string]int{}
+	t, head := &table{}, []string{"accuracy [95 %]"}
+	var seed uint64
+	var resamples int
+	for _, name := range []string{arg + "-k0-left-out", arg + "-k4-left-out", arg + "-left-out", arg + "-k64-left-out"} {
+		if _, here, err := readReport(root, name); err != nil || !here {
+			return missing(name, benchCommand), err
+		}
+		r, sheets, err := bench.ReadReport(filepath.Join(root, "bench", "results", name+".json"))
+		if err != nil {
+			return "", err
+		}
+		draws := ""
+		if r.Draws > 1 {
+			draws = fmt.Sprintf(" (%d draws)", r.Draws)
+		}
+		head = append(head, fmt.Sprintf("%d examples%s", r.Headline, draws))
+		columns, seed, resamples = append(columns, sheets), r.Settings.Seed, r.Settings.Resamples
+		seen := map[string]bool{}
+		for _, s := range sheets {
+			if !seen[s.User] {
+				seen[s.User] = true
+				users[s.User]++
+			}
+		}
+	}
+	var figures []*bench.Figures
+	for i, sheets := range columns {
+		columns[i] = slices.DeleteFunc(sheets, func(s bench.Sheet) bool { return users[s.User] < len(columns) })
+		figures = append(figures, bench.Summarise(columns[i], seed, resamples))
+	}
+	t.head(head...)
+	for _, s := range []string{"majority", "knn", "base", "single", "swapped", "blend", "stack", "chosen"} {
+		row := []string{s}
+		for _, f := range figures {
+			row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Macro[s].Accuracy, f.Macro[s].Low, f.Macro[s].High))
+		}
+		t.row(row...)
+	}
+	row := []string{"chosen minus single"}
+	for _, f := range figures {
+		d := f.Differences["chosen-single"]
+		row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+	}
+	t.row(row...)
+	fmt.Fprintf(t, "\n%d users of %d data sets, left out of their pool's training.\n", figures[0].Users, len(figures[0].Datasets))
 	return t.String(), nil
 }
 
