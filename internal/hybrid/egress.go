@@ -57,6 +57,7 @@ func (w *work) barred(d route.Decision) (route.Decision, error) {
 		return d, nil
 	}
 	d.Cause = w.barrier.Error()
+	upstream.Servers(w.h.Servers).Refused(w.request(string(d.Reason)), w.barrier)
 	if d.Reason == route.OverBudget && w.h.Policy.OverBudget == OverBudgetRefuse {
 		return d, w.barrier
 	}

@@ -56,6 +56,11 @@ func TestPrivateStays(t *testing.T) {
 			require.Equal(t, []any{route.Device, route.Private, true}, []any{a.Decision.Route, a.Decision.Reason, a.Decision.Degraded})
 			require.Contains(t, a.Decision.Cause, c.says)
 			require.NotContains(t, a.Decision.Cause, "4111")
+			entries, err := w.ledger.Entries(time.Time{})
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+			require.True(t, entries[0].Refused())
+			require.Contains(t, entries[0].Error, c.says)
 
 			// The next turn, whose history the client forgot.
 			w.Policy.Private = nil

@@ -57,6 +57,15 @@ func (ss Servers) Screen(r Request) error {
 	return last
 }
 
+// Refused lists a request that should have left, and stayed for what Screen
+// said.
+func (ss Servers) Refused(r Request, why error) {
+	if len(ss) > 0 {
+		// Nothing leaves, so a ledger that can't be written holds nothing up.
+		_ = ss[0].gate.refuse(ss[0].entry(r), why)
+	}
+}
+
 // Stream asks the servers in turn until one says its first piece. What is
 // private, or no server can be asked for, is refused before anything leaves.
 func (ss Servers) Stream(ctx context.Context, r Request) (*Stream, error) {
