@@ -99,9 +99,8 @@ func Make(rows []Row, a Ask) (*Calibration, error) {
 		return nil, err
 	}
 	if a.Whole {
-		c.Device.Logistic.Users = nil // of nobody who will ask
-		if c.Server != nil {
-			c.Server.Logistic.Users = nil
+		for _, m := range c.models() {
+			m.Logistic.Users = nil // of nobody who will ask
 		}
 	}
 	return c, nil
@@ -445,15 +444,19 @@ func Parse(name string, data []byte) (*Calibration, error) {
 	return c, nil
 }
 
-func (c *Calibration) check() error {
-	models := []*Model{c.Device, c.Server}
+// models are those there are.
+func (c *Calibration) models() []*Model {
+	all := []*Model{c.Device, c.Server}
 	if c.Early != nil {
-		models = append(models, c.Early.Device, c.Early.Server)
-		if c.Early.Device == nil {
-			return errors.New("it has no model of the device before the draft")
-		}
+		all = append(all, c.Early.Device, c.Early.Server)
 	}
+	return slices.DeleteFunc(all, func(m *Model) bool { return m == nil })
+}
+
+func (c *Calibration) check() error {
 	switch {
+	case c.Early != nil && c.Early.Device == nil:
+		return errors.New("it has no model of the device before the draft")
 	case c.Device == nil:
 		return errors.New("it has no model of the device")
 	case !(c.Assumed >= 0 && c.Assumed <= 1):
@@ -461,10 +464,7 @@ func (c *Calibration) check() error {
 	case len(c.Bands) > 64:
 		return fmt.Errorf("%d bands", len(c.Bands))
 	}
-	for _, m := range models {
-		if m == nil {
-			continue
-		}
+	for _, m := range c.models() {
 		if err := m.Check(); err != nil {
 			return err
 		}

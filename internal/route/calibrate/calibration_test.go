@@ -259,6 +259,23 @@ func TestScopeLeavesAnyway(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotKept)
 }
 
+// A digest that differs makes it stale, whatever the others; one that is not
+// known does not.
+func TestStaleProperties(t *testing.T) {
+	one := rapid.SampledFrom([]string{"", "a", "b"})
+	rapid.Check(t, func(t *rapid.T) {
+		was := Digests{Base: one.Draw(t, "base"), Adapter: one.Draw(t, "adapter"), Data: one.Draw(t, "data")}
+		now := Digests{Base: one.Draw(t, "base now"), Adapter: one.Draw(t, "adapter now"), Data: one.Draw(t, "data now")}
+		differ := 0
+		for _, x := range [][2]string{{was.Base, now.Base}, {was.Adapter, now.Adapter}, {was.Data, now.Data}} {
+			if x[0] != "" && x[1] != "" && x[0] != x[1] {
+				differ++
+			}
+		}
+		require.Len(t, was.Stale(now), differ)
+	})
+}
+
 func TestStale(t *testing.T) {
 	d := Digests{Base: "a", Adapter: "b", Data: "c"}
 	require.Empty(t, d.Stale(d))
