@@ -2,8 +2,10 @@ package crayon
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -17,6 +19,8 @@ import (
 	"crayon/internal/route"
 	"crayon/internal/route/calibrate"
 	"crayon/internal/route/record"
+	"crayon/internal/store"
+	"crayon/internal/upstream"
 )
 
 // Calibration is what routing learned from a user's rows: how probably each side
@@ -35,6 +39,7 @@ type CalibrateOptions struct {
 	calibrate.Ask
 	AskServer bool   // ask the server where a row does not say what it answers
 	Data      string // file that the rows are from, for its digest; "": none
+	Answers   string // file to write the rows to with what the server answered, to be calibrated on again; "": none
 }
 
 // ReadCalibrationRows reads rows in the form of an example file, with what the
@@ -87,7 +92,8 @@ func (c *Crayon) Calibrate(ctx context.Context, custom *Customisation, rows *Exa
 		return nil, err
 	}
 	var measured []calibrate.Row
-	for i, e := range labelled {
+	for i := range labelled {
+		e := &labelled[i]
 		row, err := c.measure(ctx, custom, e, o.AskServer)
 		if err != nil {
 			return nil, &fault.Error{Op: "calibrate", Path: fmt.Sprintf("%s:%d", rows.Source, e.Line), Err: err, Hint: fault.Hint(err)}
@@ -97,12 +103,38 @@ func (c *Crayon) Calibrate(ctx context.Context, custom *Customisation, rows *Exa
 			progress(i+1, len(labelled))
 		}
 	}
+	if o.Answers != "" {
+		if err := writeAnswers(o.Answers, labelled); err != nil {
+			return nil, err
+		}
+	}
 	cal, err := calibrate.Make(measured, o.Ask)
 	if err != nil {
 		return nil, err
 	}
 	cal.Digests = digests
 	return cal, c.records().PutCalibration(custom.Name, cal)
+}
+
+// writeAnswers writes rows as ReadCalibrationRows reads them.
+func writeAnswers(path string, rows []examples.Example) error {
+	return store.WriteFile(path, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		for _, e := range rows {
+			line := struct {
+				Question string   `json:"question"`
+				Answer   string   `json:"answer"`
+				Context  string   `json:"context,omitempty"`
+				Choices  []string `json:"choices,omitempty"`
+				Server   string   `json:"server,omitempty"`
+			}{e.Question, e.Answer, e.Context, e.Choices, e.Server}
+			if err := enc.Encode(line); err != nil {
+				return fmt.Errorf("write answers: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 func (c *Crayon) digests(custom *Customisation, data string) (calibrate.Digests, error) {
@@ -118,8 +150,8 @@ func (c *Crayon) digests(custom *Customisation, data string) (calibrate.Digests,
 	return d, err
 }
 
-// measure answers one row.
-func (c *Crayon) measure(ctx context.Context, custom *Customisation, e examples.Example, ask bool) (calibrate.Row, error) {
+// measure answers one row, and fills in what the server says if it is asked.
+func (c *Crayon) measure(ctx context.Context, custom *Customisation, e *examples.Example, ask bool) (calibrate.Row, error) {
 	q := hybrid.Query{Messages: []chat.Message{{Role: "user", Content: e.Question}}, Custom: custom, Context: e.Context, MaxTokens: mostMeasured, Key: localKey}
 	text, d, err := c.hybrid.Measure(ctx, q)
 	if err != nil {
@@ -131,14 +163,17 @@ func (c *Crayon) measure(ctx context.Context, custom *Customisation, e examples.
 	}
 	row := d.Signals.Row()
 	row.Device = right(text, e.Answer, choices)
-	server := e.Server
-	if server == "" && ask {
-		if server, err = c.hybrid.AskServer(ctx, q, "calibrate"); err != nil {
+	if e.Server == "" && ask {
+		var private *upstream.Private
+		switch e.Server, err = c.hybrid.AskServer(ctx, q, "calibrate"); {
+		case errors.As(err, &private): // it stays here, and what the server would say is not known
+			return row, nil
+		case err != nil:
 			return row, err
 		}
 	}
-	if server != "" || ask {
-		row.Server = right(server, e.Answer, choices)
+	if e.Server != "" || ask {
+		row.Server = right(e.Server, e.Answer, choices)
 	}
 	return row, nil
 }

@@ -24,7 +24,7 @@ type calibrateFlags struct {
 	ask, forget           bool
 	shipped               bool
 	pools                 []string
-	into                  string
+	into, answers         string
 }
 
 // calibrated is the JSON of route calibrate.
@@ -73,6 +73,7 @@ answers you take to be right, or have it asked.`,
 	f.Float64Var(&o.perDay, "queries-per-day", 0, "that come in all; 0: as the log of decisions tells")
 	f.Float64Var(&o.serverQuality, "server-quality", 0, "share of the server's answers taken to be right where no row says")
 	f.BoolVar(&o.ask, "ask-server", false, "ask the server each row that does not say what it answers; counts as any call")
+	f.StringVar(&o.answers, "answers", "", "also write the rows with the server's answers to `FILE`, to calibrate on again without asking")
 	f.BoolVar(&o.forget, "forget", false, "take the calibration of NAME away")
 	f.BoolVar(&o.shipped, "default", false, "make the calibration that ships with the program, from measured rows (JSON lines of signals and outcomes)")
 	f.StringSliceVar(&o.pools, "for-pool", nil, "with --default: pool `FILES` it holds for")
@@ -135,7 +136,7 @@ func (a *app) calibrate(cmd *cobra.Command, name string, o *calibrateFlags) erro
 	}
 	defer c.Close()
 	show, done := a.progress()
-	opt := crayon.CalibrateOptions{Ask: ask, AskServer: o.ask, Data: o.data}
+	opt := crayon.CalibrateOptions{Ask: ask, AskServer: o.ask, Data: o.data, Answers: o.answers}
 	cal, err := c.Calibrate(cmd.Context(), custom, rows, opt, func(n, total int) { show("rows", n, total) })
 	done()
 	if err != nil {
