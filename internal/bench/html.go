@@ -17,7 +17,13 @@ import (
 //go:embed report.html
 var pageText string
 
-var page = template.Must(template.New("report").Parse(pageText))
+//go:embed parts.html
+var partsText string
+
+// parts are what pages share: style, script, table.
+var parts = template.Must(template.New("parts").Parse(partsText))
+
+var page = template.Must(template.Must(parts.Clone()).New("report").Parse(pageText))
 
 // WriteHTML writes the report as one page that needs nothing else: plots as
 // SVG, tables that sort, light and dark.
@@ -34,7 +40,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	for _, g := range r.grids() {
 		if len(g.cells) > 1 {
-			v.Tables = append(v.Tables, pageTable{g.title, g.cells[0], g.cells[1:]})
+			v.Tables = append(v.Tables, PageTable{g.title, g.cells[0], g.cells[1:]})
 		}
 	}
 	for _, name := range sorted(r.Digests) {
@@ -54,16 +60,10 @@ type view struct {
 	*Report
 	Lead, Footer, Product                string
 	Groups, Differences, Curves, Scatter template.HTML
-	Tables                               []pageTable
-	Worst                                pageTable
+	Tables                               []PageTable
+	Worst                                PageTable
 	Digests                              [][2]string
 	Series                               []int // of curves
-}
-
-type pageTable struct {
-	Title string
-	Head  []string
-	Rows  [][]string
 }
 
 // lead is what the run was, in a sentence.
@@ -77,8 +77,8 @@ func (r *Report) lead() string {
 const worstUsers = 20
 
 // worst are the users for whom a strategy does least against the base model.
-func (r *Report) worst(strategy string) pageTable {
-	t := pageTable{Title: "users for whom " + strategy + " does least", Head: []string{"user", "group", "rows", "base", strategy, "difference", "significant"}}
+func (r *Report) worst(strategy string) PageTable {
+	t := PageTable{Title: "users for whom " + strategy + " does least", Head: []string{"user", "group", "rows", "base", strategy, "difference", "significant"}}
 	if !slices.Contains(r.Settings.Strategies, base) || !slices.Contains(r.Settings.Strategies, strategy) {
 		return t
 	}

@@ -240,3 +240,6 @@ func (e *Engine) prompt(a *strategy.Ask, room int) ([]int32, error) {
 	}
 	return task.Cut(prompt, e.d.Model.Config.Context-room), nil
 }
+
+// Tokens is how many tokens a text has.
+func (e *Engine) Tokens(text string) int { return len(e.d.Tokenizer.Encode(text)) }

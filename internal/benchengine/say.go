@@ -2,6 +2,7 @@ package benchengine
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -13,8 +14,34 @@ import (
 // Say implements bench.Speaker: the greedy answer to each ask on the device,
 // what the product says at temperature 0.
 func (e *Engine) Say(ctx context.Context, asks []strategy.Ask, tokens int) ([]string, error) {
-	sides := map[*adapter.Stack]*model.Side{}
+	voices, err := e.say(ctx, asks, tokens)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]string, len(asks))
+	for i, v := range voices {
+		out[i] = strings.ToValidUTF8(e.d.Tokenizer.Decode(v.said), "\uFFFD")
+	}
+	return out, nil
+}
+
+// Draft is Say as the router sees it: the probability of each token of the greedy
+// answer, and whether the answer ends within them.
+func (e *Engine) Draft(ctx context.Context, asks []strategy.Ask, tokens int) (probs [][]float64, ended []bool, err error) {
+	voices, err := e.say(ctx, asks, tokens)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range voices {
+		probs, ended = append(probs, v.probs), append(ended, v.done)
+	}
+	return probs, ended, nil
+}
+
+// say generates an answer to each ask.
+func (e *Engine) say(ctx context.Context, asks []strategy.Ask, tokens int) ([]*voice, error) {
+	sides := map[*adapter.Stack]*model.Side{}
+	out := make([]*voice, len(asks))
 	for lo := 0; lo < len(asks); lo += together {
 		hi := min(lo+together, len(asks))
 		byStack := map[*adapter.Stack][]int{}
@@ -47,7 +74,8 @@ func (e *Engine) Say(ctx context.Context, asks []strategy.Ask, tokens int) ([]st
 				return nil, err
 			}
 			for _, v := range voices {
-				out[v.at] = strings.ToValidUTF8(e.d.Tokenizer.Decode(v.said), "\uFFFD")
+				v.cache = nil
+				out[v.at] = v
 			}
 		}
 	}
@@ -60,7 +88,8 @@ const together = 16
 // voice is one answer in the making.
 type voice struct {
 	cache      *model.Cache
-	next, said []int32 // not computed yet; the answer
+	next, said []int32   // not computed yet; the answer
+	probs      []float64 // of each token of the answer
 	row        []float32
 	at         int
 	done       bool
@@ -93,6 +122,11 @@ func (e *Engine) speak(ctx context.Context, side *model.Side, voices []*voice, t
 				v.done = true
 			} else {
 				v.said, v.next = append(v.said, token), []int32{token}
+				var whole float64
+				for _, x := range logits {
+					whole += math.Exp(float64(x - logits[best]))
+				}
+				v.probs = append(v.probs, 1/whole)
 			}
 			return nil
 		})
