@@ -11,14 +11,10 @@ import (
 const promptTokens = 512
 
 // sizes counts what stays in memory.
-func (s *subject) sizes(ctx context.Context) error {
+func (s *subject) sizes(context.Context) error {
 	m := s.device.Model
-	side, err := s.device.Side(ctx)
-	if err != nil {
-		return err
-	}
 	s.add("resident.model", "bytes of the packed weights", int64(m.Bytes()), exact)
-	s.add("resident.side", "bytes of the pool's packed adapters", int64(side.Bytes()), exact)
+	s.add("resident.side", "bytes of the pool's packed adapters", int64(s.side.Bytes()), exact)
 	s.add("resident.kv", "bytes of the key-value cache a position", int64(m.NewCache(promptTokens).Bytes()/promptTokens), exact)
 	return nil
 }
@@ -62,11 +58,7 @@ func (s *subject) prefill(ctx context.Context) error {
 
 func (s *subject) forward(ctx context.Context, cache *model.Cache, tokens []int32, row []float32) error {
 	in := []model.Input{{Cache: cache, Tokens: tokens, Row: row, Want: model.WantLast}}
-	side, err := s.device.Side(ctx)
-	if err != nil {
-		return err
-	}
-	return s.device.Model.Forward(ctx, side, in, func(_, _ int, _ []float32) error { return nil })
+	return s.device.Model.Forward(ctx, s.side, in, func(_, _ int, _ []float32) error { return nil })
 }
 
 // tokens are n tokens, others for another run.

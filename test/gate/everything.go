@@ -10,6 +10,7 @@ import (
 	"crayon"
 	"crayon/internal/device"
 	"crayon/internal/fault"
+	"crayon/internal/model"
 	"crayon/internal/oracle"
 	"crayon/internal/pool"
 	"crayon/internal/testmodel/tiny"
@@ -60,6 +61,9 @@ func countTiny(ctx context.Context, dir string) ([]Count, error) {
 		return nil, err
 	}
 	defer s.device.Close()
+	if s.side, err = s.device.Side(ctx); err != nil {
+		return nil, err
+	}
 	for _, count := range []func(context.Context) error{
 		s.sizes, s.work, s.decode, s.prefill, s.score, s.scoreTokens, s.customise, s.allocationsOfCustomise, s.chat,
 	} {
@@ -89,6 +93,9 @@ func countReal(ctx context.Context) ([]Count, error) {
 		return nil, err
 	}
 	defer s.device.Close()
+	if s.side, err = s.device.Side(ctx); err != nil {
+		return nil, err
+	}
 	for _, count := range []func(context.Context) error{s.sizes, s.work, s.scoreTokens, s.customise} {
 		if err := count(ctx); err != nil {
 			return nil, err
@@ -105,6 +112,7 @@ const prefixCache = 64 << 20
 type subject struct {
 	name   string
 	device *device.Device
+	side   *model.Side
 	counts []Count
 	asked  int
 }
