@@ -227,7 +227,7 @@ func OpenPool(path string) (*Pool, error) {
 }
 
 var embedded = sync.OnceValues(func() (*Pool, error) {
-	p, err := pool.Parse(defaultPool)
+	p, err := pool.ParseEmbedded(defaultPool)
 	if err != nil {
 		return nil, &fault.Error{Op: "open pool", Path: "(built in)", Err: err, Exit: fault.ExitVerify}
 	}

@@ -172,6 +172,7 @@ func (d *Device) packed() (*model.Side, error) {
 		return nil, err
 	}
 	d.side.Store(s)
+	d.Pool.Forget()
 	return s, nil
 }
 

@@ -68,6 +68,10 @@ func (f *File) Forget() {
 	}
 }
 
+// ForgetEmbedded does so for a file within the program (go:embed), never
+// written to.
+func ForgetEmbedded(data []byte) { forget(data) }
+
 // Path is where the file was opened; empty after Parse.
 func (f *File) Path() string { return f.path }
 

@@ -4,6 +4,8 @@ package gguf
 
 import (
 	"fmt"
+	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,5 +24,12 @@ func mapFile(path string) ([]byte, func() error, error) {
 	return data, func() error { return unix.Munmap(data) }, nil
 }
 
-// forget gives the pages of a mapping back; they are read again when needed.
-func forget(data []byte) { _ = unix.Madvise(data, unix.MADV_DONTNEED) }
+// forget gives the pages that lie within data back; they are read again when
+// needed. data is of a file: of a mapping, or of the program itself.
+func forget(data []byte) {
+	page := os.Getpagesize()
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) & (page - 1)
+	if n := (len(data) - skip) &^ (page - 1); n > 0 {
+		_ = unix.Madvise(data[skip:skip+n], unix.MADV_DONTNEED)
+	}
+}

@@ -156,6 +156,10 @@ func (m *Model) forget(in []Input, starts []int) {
 	}
 }
 
+// mostLooked is how many rows of the embedding are read before the file's pages
+// are given back: the system maps 64 KiB around each.
+const mostLooked = 256
+
 // layersOf runs one chunk through the layers and returns its residual stream.
 func (m *Model) layersOf(ctx context.Context, side *Side, in []Input, rows []row, layers int) ([]float32, error) {
 	c, s, n := m.Config, &m.scratch, len(rows)
@@ -171,6 +175,10 @@ func (m *Model) layersOf(ctx context.Context, side *Side, in []Input, rows []row
 			m.embed.Row(int(in[r.input].Tokens[r.token]), h[i*c.Dim:(i+1)*c.Dim])
 		}
 	})
+	if m.looked += n; m.looked >= mostLooked {
+		m.file.Forget()
+		m.looked = 0
+	}
 	for l := 0; l < layers; l++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err

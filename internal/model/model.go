@@ -35,6 +35,7 @@ type Model struct {
 
 	mu      sync.Mutex // one forward pass at a time: guards what follows, and the team
 	scratch scratch
+	looked  int       // rows of the embedding read since the file's pages were given back
 	cos     []float32 // of the positions seen so far, x HeadDim/2
 	sin     []float32
 

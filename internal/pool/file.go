@@ -48,6 +48,15 @@ func Open(path string) (*Pool, error) {
 	return p, nil
 }
 
+// ParseEmbedded is Parse of a file within the program (go:embed).
+func ParseEmbedded(data []byte) (*Pool, error) {
+	p, err := Parse(data)
+	if err == nil {
+		p.embedded = true
+	}
+	return p, err
+}
+
 // Parse reads a pool from memory. Every length is checked before it is used.
 func Parse(data []byte) (*Pool, error) {
 	f, err := gguf.Parse(data)

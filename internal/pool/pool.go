@@ -31,6 +31,7 @@ type Pool struct {
 	sides    gguf.Type // of the stored sides
 	path     string
 	data     []byte // the file as it is stored, which the Stack reads; nil for a pool that is in none
+	embedded bool
 	gramOnce sync.Once
 	gramOf   [][]float64
 }
@@ -101,6 +102,14 @@ func Bare(lineage string, c arch.Config) *Pool {
 
 // Digest is the sha256 of the pool's file, hex.
 func (p *Pool) Digest() string { return p.digest }
+
+// Forget gives the memory of an embedded pool's sides back to the system; what
+// is needed again is read again. It is called when they are packed.
+func (p *Pool) Forget() {
+	if p.embedded {
+		gguf.ForgetEmbedded(p.data)
+	}
+}
 
 // Size is the length of the pool's file in bytes.
 func (p *Pool) Size() int { return p.size }

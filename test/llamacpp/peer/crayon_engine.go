@@ -51,6 +51,7 @@ func (e *crayonEngine) adapt(s Setup) error {
 		e.rows = append(e.rows, p.Stack.RowWeights(members(p, i, s.Blends)))
 	}
 	e.side, err = e.m.NewSide(p.Stack)
+	p.Forget()
 	return err
 }
 
