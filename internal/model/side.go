@@ -70,8 +70,8 @@ func (m *Model) NewSide(s *adapter.Stack, further ...*adapter.Stack) (*Side, err
 
 // packSlot packs the pairs of one slot, which begin at the stacked rows first.
 func (m *Model) packSlot(arena *kernel.Arena, side *Side, pairs []*adapter.Pair, first []int, out, in int) lowRank {
-	// pair is the pair that a stacked row is of, and its row there.
-	pair := func(r int) (*adapter.Pair, int) {
+	// at is the pair that a stacked row is of, if there is one, and its row there.
+	at := func(r int) (*adapter.Pair, int) {
 		i := len(first) - 1
 		for first[i] > r {
 			i--
@@ -85,29 +85,24 @@ func (m *Model) packSlot(arena *kernel.Arena, side *Side, pairs []*adapter.Pair,
 	// rows of A end with them.
 	rows := (side.ends[len(side.ends)-1] + 15) / 16 * 16
 	return lowRank{
-		a: m.packSide(arena, rows, in, func(r, i int) float32 {
-			p, r := pair(r)
-			if p == nil {
-				return 0
+		a: m.packSide(arena, rows, in, func(r, block int, v *[lead]float32) {
+			if p, r := at(r); p != nil {
+				copy(v[:], p.A[r*p.In+lead*block:(r+1)*p.In])
 			}
-			return p.A[r*p.In+i]
 		}),
-		b: m.packSide(arena, out, side.Rank, func(r, i int) float32 {
-			p, i := pair(i)
-			if p == nil {
-				return 0
+		b: m.packSide(arena, out, side.Rank, func(r, block int, v *[lead]float32) {
+			if p, c := at(lead * block); p != nil { // a block is of one stack
+				copy(v[:], p.B[r*p.Rank+c:(r+1)*p.Rank])
 			}
-			return p.B[r*p.Rank+i]
 		}),
 	}
 }
 
-func (m *Model) packSide(arena *kernel.Arena, rows, cols int, at func(r, i int) float32) *kernel.Matrix {
+// packSide packs a matrix of which fill gives a row's block of columns.
+func (m *Model) packSide(arena *kernel.Arena, rows, cols int, fill func(r, block int, v *[lead]float32)) *kernel.Matrix {
 	return arena.Pack8(m.team, rows, cols, func(r, i int, b *kernel.Block) {
-		var v [32]float32
-		for j := range v {
-			v[j] = at(r, i*32+j)
-		}
+		var v [lead]float32
+		fill(r, i, &v)
 		quantiseBlock(b, v)
 	})
 }
