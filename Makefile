@@ -9,6 +9,9 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GOFLAGS_ := -trimpath -buildvcs=auto -ldflags '-s -w -X crayon/internal/build.Version=$(VERSION)'
 DATA     ?= $(CRAYON_DATA)
 DEVICE   ?= cpu
+SERVER_MODEL ?= qwen2.5-coder-1.5b
+SERVER_ADDR  ?= 127.0.0.1:8322
+SERVER       ?= http://$(SERVER_ADDR)/v1
 RECIPE   ?= recipes/default.yaml
 FOLDS    ?= recipes/default.yaml
 FOLD_DIR ?= bin/fold-pools
@@ -103,6 +106,13 @@ bench: build ## measure customisation on the data in DATA, into bench/results
 	$(BIN) bench customize --data "$(DATA)" --out bench/results/customize.json --raw bench/results/raw/customize.jsonl.gz \
 		--plot bench/results/customize.svg --html bench/results/customize.html $(ARGS)
 
+.PHONY: bench-hybrid
+bench-hybrid: build ## measure the route between device and SERVER on the data in DATA, into bench/results (ARGS="--pools ...")
+	@test -n "$(DATA)" || { echo "make bench-hybrid DATA=folder of question-answer data"; exit 2; }
+	mkdir -p bench/results
+	$(BIN) bench hybrid --data "$(DATA)" --server "$(SERVER)" --out bench/results/hybrid.json --raw bench/results/raw/hybrid.jsonl.gz \
+		--plot bench/results/hybrid.svg --html bench/results/hybrid.html $(ARGS)
+
 .PHONY: fold-pools
 fold-pools: $(FOLD_FILES) ## train the five pools that each leave families out, on DEVICE=cpu or cuda, into FOLD_DIR
 	mkdir -p bench/results
@@ -117,6 +127,11 @@ $(FOLD_DIR)/fold-%.crayon: | build
 	mkdir -p $(FOLD_DIR)
 	$(BIN) pool train $@ --data "$(DATA)" --recipe $(FOLDS) --fold $* --rivals $(FOLD_DIR)/fold-$*.rivals $(if $(filter-out cpu,$(DEVICE)),--device $(DEVICE)) $(ARGS)
 
+.PHONY: server-llm
+server-llm: build ## pull SERVER_MODEL (qwen2.5-coder-1.5b, 1.1 GB) and serve it on loopback, as the larger LLM; Ctrl-C ends
+	$(BIN) pull $(SERVER_MODEL)
+	$(BIN) serve --local-only --model $(SERVER_MODEL) --addr $(SERVER_ADDR) --prefix-cache 512 --quiet $(ARGS)
+
 .PHONY: ablations
 ablations: build ## train and score the variants of RECIPE in bench/ablate, and make one table of them (ARGS="-train ... -bench ...")
 	@test -n "$(DATA)" || { echo "make ablations DATA=folder of question-answer data"; exit 2; }
@@ -124,7 +139,7 @@ ablations: build ## train and score the variants of RECIPE in bench/ablate, and 
 
 .PHONY: verify-results
 verify-results: ## compute every published figure of the benchmark again from its raw rows
-	$(GO) run ./cmd/crayon bench verify bench/results/customize*.json
+	$(GO) run ./cmd/crayon bench verify bench/results/customize*.json $(wildcard bench/results/hybrid*.json)
 	$(GO) run ./bench/figures -check
 
 .PHONY: bench-gate

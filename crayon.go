@@ -184,13 +184,10 @@ func (c *Crayon) connect(o Options, digest string) error {
 	if len(o.Servers) == 0 || o.LocalOnly {
 		return nil
 	}
-	scanner, err := privacy.New(o.Privacy)
-	if err != nil {
+	var err error
+	if c.gate, err = c.gateFor(o, c.budget); err != nil {
 		return err
 	}
-	// A ledger that can't be written lets nothing leave, and keeps nothing from
-	// being answered here.
-	c.gate = upstream.New(upstream.Options{Ledger: upstream.LedgerAt(c.paths.Ledger()), Bodies: o.Bodies, Budget: c.budget, Privacy: scanner, Tainted: c.paths.Private()})
 	if c.hybrid.Servers, err = upstream.NewServers(c.gate, o.Servers); err != nil {
 		c.gate.Close()
 	}

@@ -17,6 +17,7 @@ import (
 	"crayon/internal/adapter"
 	"crayon/internal/bench"
 	"crayon/internal/benchengine"
+	"crayon/internal/benchhybrid"
 	"crayon/internal/device"
 	"crayon/internal/gguf"
 	"crayon/internal/pool"
@@ -26,8 +27,8 @@ import (
 )
 
 func (a *app) benchCommand() *cobra.Command {
-	cmd := group(&cobra.Command{Use: "bench", Short: "Measure what customisation is worth"})
-	cmd.AddCommand(a.benchCustomizeCommand(), a.benchMergeCommand(), a.benchReportCommand(), a.benchVerifyCommand())
+	cmd := group(&cobra.Command{Use: "bench", Short: "Measure what customisation and routing are worth"})
+	cmd.AddCommand(a.benchCustomizeCommand(), a.benchHybridCommand(), a.benchMergeCommand(), a.benchReportCommand(), a.benchVerifyCommand())
 	return cmd
 }
 
@@ -320,7 +321,7 @@ func (a *app) benchReportCommand() *cobra.Command {
 func (a *app) benchVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify REPORT...", Short: "Compute a report's figures again from its raw rows", Args: args(1, 1024, "the REPORTs to verify"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			type verified struct {
 				File  string `json:"file"`
 				Users int    `json:"users"`
@@ -331,6 +332,17 @@ func (a *app) benchVerifyCommand() *cobra.Command {
 				Verified []verified `json:"verified"`
 			}{}
 			for _, path := range args {
+				if benchhybrid.IsReport(path) {
+					report, rows, err := benchhybrid.ReadReport(path)
+					if err != nil {
+						return err
+					}
+					if err := report.Verify(cmd.Context(), rows); err != nil {
+						return err
+					}
+					result.Verified = append(result.Verified, verified{path, report.Users, report.Rows, report.Digests["raw"]})
+					continue
+				}
 				report, sheets, err := bench.ReadReport(path)
 				if err != nil {
 					return err

@@ -1,7 +1,9 @@
 package strategy
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,3 +114,10 @@ func (p *Prior) check() error {
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// Digest is the sha256, in hex, of the prior.
+func (p *Prior) Digest() (string, error) {
+	text, err := json.Marshal(p)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), err
+}
