@@ -47,6 +47,14 @@ func (p *Pool) edit() (*edit, error) {
 
 // done renders the edit, reads it back, and checks that what stays is as it was.
 func (e *edit) done() (*Pool, error) {
+	data, err := e.render()
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data)
+}
+
+func (e *edit) render() ([]byte, error) {
 	b := gguf.NewBuilder()
 	written := map[string]bool{}
 	for _, k := range e.file.Keys() {
@@ -66,11 +74,7 @@ func (e *edit) done() (*Pool, error) {
 	for _, t := range e.tensors {
 		b.Add(t.Name, t.Shape, t.Type, t.Data)
 	}
-	data, err := render(b)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(data)
+	return render(b)
 }
 
 // Save stores the pool's file as it is at path, whole or not at all.

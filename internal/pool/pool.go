@@ -32,6 +32,7 @@ type Pool struct {
 	path     string
 	data     []byte // the file as it is stored, which the Stack reads; nil for a pool that is in none
 	embedded bool
+	head     string // sha256 of the head it was read from; "" for a pool with its sides
 	gramOnce sync.Once
 	gramOf   [][]float64
 }
