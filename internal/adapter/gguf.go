@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -115,18 +116,35 @@ func WriteGGUF(path string, a *Adapter, c arch.Config) error {
 // Q8_0 a matrix whose rows are not whole blocks of 32 (B, at most ranks) is
 // stored as F16.
 func WriteGGUFAs(path string, a *Adapter, c arch.Config, t gguf.Type) error {
-	if err := writeGGUF(path, a, c, t); err != nil {
+	b, err := toGGUF(a, c, t)
+	if err == nil {
+		err = b.WriteFile(path)
+	}
+	if err != nil {
 		return &fault.Error{Op: "write gguf adapter", Path: path, Err: err}
 	}
 	return nil
 }
 
-func writeGGUF(path string, a *Adapter, c arch.Config, t gguf.Type) error {
+// BytesGGUF is the file that WriteGGUFAs writes.
+func BytesGGUF(a *Adapter, c arch.Config, t gguf.Type) ([]byte, error) {
+	b, err := toGGUF(a, c, t)
+	var out bytes.Buffer
+	if err == nil {
+		_, err = b.WriteTo(&out)
+	}
+	if err != nil {
+		return nil, &fault.Error{Op: "write gguf adapter", Path: a.Name, Err: err}
+	}
+	return out.Bytes(), nil
+}
+
+func toGGUF(a *Adapter, c arch.Config, t gguf.Type) (*gguf.Builder, error) {
 	if t != gguf.F32 && t != gguf.F16 && t != gguf.Q8_0 {
-		return fmt.Errorf("adapters are written as F32, F16 or Q8_0, not %v", t)
+		return nil, fmt.Errorf("adapters are written as F32, F16 or Q8_0, not %v", t)
 	}
 	if err := Validate(a, c); err != nil {
-		return err
+		return nil, err
 	}
 	rank := a.Rank()
 	b := gguf.NewBuilder()
@@ -152,10 +170,10 @@ func writeGGUF(path string, a *Adapter, c arch.Config, t gguf.Type) error {
 			}
 			data, err := gguf.Quantize(kind, m.values)
 			if err != nil {
-				return fmt.Errorf("%s%s: %w", slot.Tensor(), m.suffix, err)
+				return nil, fmt.Errorf("%s%s: %w", slot.Tensor(), m.suffix, err)
 			}
 			b.Add(slot.Tensor()+m.suffix, []int{m.cols, m.rows}, kind, data)
 		}
 	}
-	return b.WriteFile(path)
+	return b, nil
 }

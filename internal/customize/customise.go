@@ -50,8 +50,9 @@ type Customisation struct {
 	Proof    *Proof    `json:"proof,omitempty"`
 	Prompts  *Prompts  `json:"prompts,omitempty"` // nil: stored before they were counted
 
-	Plan   *strategy.Plan `json:"plan,omitempty"`  // nil: Kept and Shared alone
-	Method Method         `json:"method,omitzero"` // that made the plan, for the proof to repeat
+	Plan   *strategy.Plan `json:"plan,omitempty"`   // nil: Kept and Shared alone
+	Method Method         `json:"method,omitzero"`  // that made the plan, for the proof to repeat
+	Remote *Remote        `json:"remote,omitempty"` // where the adapters were blended; nil: here
 
 	bound   *binding                   // shared by copies
 	private func(digest string) string // the file of a private adapter
@@ -63,6 +64,8 @@ type binding struct {
 	device *device.Device
 	row    []float32
 	task   *strategy.Task
+
+	on, view *device.Device // see On
 }
 
 // Weight is one adapter's share.
@@ -123,6 +126,9 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		c.Keep = d.Pool.Keep
 	}
 	c.Keep = max(c.Keep, 0)
+	if d.Elsewhere() {
+		c.Remote = &Remote{}
+	}
 	questions := make([]string, len(set.Examples))
 	for i, e := range set.Examples {
 		if questions[i] = e.Question; e.Question == "" {
@@ -143,6 +149,9 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 	}
 	c.Scope = scopeOf(d.Pool, directions)
 	full := blend(d.Pool, directions)
+	if err := c.Remote.decide(d.Pool, full, &c.Keep); err != nil {
+		return nil, err
+	}
 	c.Weights = named(d.Pool, full)
 	c.Residual = d.Pool.Distance(full, pool.KeepTop(full, c.Keep))
 	plan, err := c.instant(ctx, d)
@@ -201,6 +210,10 @@ const (
 // Bind checks that the customisation belongs to the device's pool and does
 // something there, and returns its stacked row. Safe for concurrent use.
 func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, error) {
+	d, err := c.On(d)
+	if err != nil {
+		return nil, err
+	}
 	b := c.bound
 	if b == nil {
 		b = new(binding)
@@ -224,10 +237,18 @@ func (c *Customisation) Bind(ctx context.Context, d *device.Device) ([]float32, 
 		return nil, &fault.Error{Op: "load customisation", Path: c.Name, Exit: fault.ExitVerify,
 			Err: fmt.Errorf("it was made on another model (lineage %.12s, this is %.12s)", c.Lineage, d.Lineage), Hint: "crayon customize " + c.Name + " -f EXAMPLES"}
 	}
-	row := d.Row(members)
 	if c.Plan != nil && c.Plan.Members == nil { // the base model, chosen as such
 		b.device, b.row = d, nil
 		return nil, nil
+	}
+	held, err := d.Hold(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Release()
+	row, err := held.Row(members)
+	if err != nil {
+		return nil, err
 	}
 	effect, err := d.Effect(ctx, row)
 	if err != nil {
@@ -361,6 +382,9 @@ func (c *Customisation) check() error {
 		return errors.New("a single label, or an empty one")
 	case c.Keep < 0:
 		return errors.New("keep is negative")
+	}
+	if err := c.Remote.check(); err != nil {
+		return err
 	}
 	for i, e := range c.Examples {
 		var square float64

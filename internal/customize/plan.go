@@ -39,6 +39,7 @@ func (c *Customisation) taskOf(rows []int, labels []string) strategy.Task {
 	if c.Keep == 0 {
 		t.Keep = -1 // of a customisation 0 is all
 	}
+	c.Remote.restrict(&t)
 	for _, i := range rows {
 		e := &c.Examples[i]
 		r := strategy.Row{Question: e.Question, Context: e.Context, Direction: e.Direction, Gold: -1, Candidates: c.candidates(i, rows, labels)}
@@ -152,10 +153,17 @@ func (c *Customisation) Fitted(p *pool.Pool) (*strategy.Plan, error) {
 // better than what it has. progress may be nil.
 func Improve(ctx context.Context, d *device.Device, c *Customisation, opt Options, progress func(done, total int)) (*Customisation, error) {
 	start := time.Now()
+	d, err := c.On(d)
+	if err != nil {
+		return nil, err
+	}
 	better := *c
 	t := c.Task()
 	if opt.Strategy != "" {
 		if err := opt.check(c.Name, t.Writes); err != nil {
+			return nil, err
+		}
+		if err := c.Remote.allows(opt.Strategy); err != nil {
 			return nil, err
 		}
 		better.Method = Method{Strategy: opt.Strategy, Budget: opt.Time.Seconds()}
@@ -167,7 +175,6 @@ func Improve(ctx context.Context, d *device.Device, c *Customisation, opt Option
 	}
 	t.Budget = opt.Time
 	var plan *strategy.Plan
-	var err error
 	if better.Method.Strategy == strategy.Chosen {
 		plan, err = strategy.Choose(ctx, opt.engine(d), t, nil, progress)
 	} else {

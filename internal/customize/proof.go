@@ -70,6 +70,10 @@ type fold struct {
 // chooses and fits, it chooses and fits anew in each fold. progress may be nil.
 func Prove(ctx context.Context, d *device.Device, c *Customisation, opt Options, progress func(done, total int)) (*Proof, error) {
 	start := time.Now()
+	d, err := c.On(d)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := c.Members(d.Pool); err != nil {
 		return nil, err
 	}

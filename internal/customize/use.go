@@ -31,6 +31,10 @@ type Query struct {
 
 // Query readies the plan for a question with its direction. Close it after use.
 func (c *Customisation) Query(ctx context.Context, d *device.Device, question, context string, direction []float32) (*Query, error) {
+	d, err := c.On(d)
+	if err != nil {
+		return nil, err
+	}
 	bound, err := c.Bind(ctx, d)
 	if err != nil {
 		return nil, err
@@ -43,18 +47,19 @@ func (c *Customisation) Query(ctx context.Context, d *device.Device, question, c
 	q.row = strategy.Row{Question: question, Context: context, Candidates: c.Labels, Direction: direction, Gold: -1}
 	q.ask = plan.Ask(d.Pool, q.task, q.row)
 	q.Shots = q.ask.Shots
-	switch {
-	case q.ask.Private != nil:
-		x, err := d.Attach(ctx, q.ask.Private)
-		if err != nil {
-			return nil, err
-		}
-		q.Row, q.done = x.Row(q.ask.Members), x.Release
-	case slices.Equal(q.ask.Members, plan.Members):
+	if q.ask.Private == nil && !d.Elsewhere() && slices.Equal(q.ask.Members, plan.Members) {
 		q.Row = bound
-	default:
-		q.Row = d.Row(q.ask.Members)
+		return q, nil
 	}
+	held, err := d.Hold(ctx, q.ask.Private)
+	if err != nil {
+		return nil, err
+	}
+	if q.Row, err = held.Row(q.ask.Members); err != nil {
+		held.Release()
+		return nil, err
+	}
+	q.done = held.Release
 	return q, nil
 }
 

@@ -158,12 +158,19 @@ func (d *Device) start(place int) int {
 // Row is one weight a stacked row for one weight a pool member, nil for none of
 // them, and the private adapter beside.
 func (x *Attached) Row(members []float32) []float32 {
+	own := make([]float32, x.rank)
+	for i := range own {
+		own[i] = x.scale
+	}
+	return x.row(x.d.Row(members), own)
+}
+
+// row is a row of the pool's weights and one of the adapter's own.
+func (x *Attached) row(pool, own []float32) []float32 {
 	start := x.d.start(x.place)
 	row := make([]float32, start+x.rank)
-	copy(row, x.d.Row(members))
-	for i := start; i < len(row); i++ {
-		row[i] = x.scale
-	}
+	copy(row, pool)
+	copy(row[start:], own)
 	return row
 }
 

@@ -29,12 +29,14 @@ type Device struct {
 	Warning   string // what to tell the user about model and pool, or ""
 	Adapter   string // name of the one adapter it answers with, in a pool's place; "" with a pool
 
-	side     *atomic.Pointer[model.Side]
-	beside   *beside
-	own      []float32 // the row of Adapter; nil with a pool
-	path     string
-	batch    *batcher
-	prefixes *prefixes
+	side   *atomic.Pointer[model.Side]
+	beside *beside
+	own    []float32 // the row of Adapter; nil with a pool
+
+	elsewhere *elsewhere // of a pool whose sides are on a server; else nil
+	path      string
+	batch     *batcher
+	prefixes  *prefixes
 }
 
 // Options of Open.

@@ -53,6 +53,8 @@ type Options struct {
 // Server answers requests. Safe for concurrent use.
 type Server struct {
 	opt     Options
+	plain   []Route // in place of the model's; see NewPlain
+	command string  // that hints are about
 	log     *slog.Logger
 	shelf   shelf
 	answers *semaphore.Weighted
@@ -71,10 +73,20 @@ func New(o Options) (*Server, error) {
 	case o.ModelName == "" || strings.ContainsAny(o.ModelName, "+ /\\"):
 		return bad("model name %q: want a name without '+', spaces and slashes", o.ModelName)
 	}
-	if err := o.checkKeys(); err != nil {
-		return bad("%w", err)
+	s, err := newServer(o)
+	if err != nil {
+		return nil, err
 	}
-	s := &Server{opt: o, log: o.Log, answers: semaphore.NewWeighted(maxAnswers), origins: http.NewCrossOriginProtection(), started: time.Now()}
+	s.shelf = shelf{store: o.Customisations, device: o.Hybrid.Device, base: o.ModelName, bound: map[string]*bound{}}
+	return s, nil
+}
+
+// newServer is what servers have in common, whatever they answer.
+func newServer(o Options) (*Server, error) {
+	if err := o.checkKeys(); err != nil {
+		return nil, &fault.Error{Op: "serve", Err: err, Exit: fault.ExitUsage}
+	}
+	s := &Server{opt: o, command: "crayon serve", log: o.Log, answers: semaphore.NewWeighted(maxAnswers), origins: http.NewCrossOriginProtection(), started: time.Now()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -83,7 +95,6 @@ func New(o Options) (*Server, error) {
 			return nil, &fault.Error{Op: "serve", Path: origin, Err: errors.New("not an origin"), Hint: "write it as http://localhost:3000", Exit: fault.ExitUsage}
 		}
 	}
-	s.shelf = shelf{store: o.Customisations, device: o.Hybrid.Device, base: o.ModelName, bound: map[string]*bound{}}
 	return s, nil
 }
 
@@ -98,6 +109,17 @@ func (s *Server) handler(hosts func(string) bool) http.Handler {
 			w.Header().Set("Allow", method)
 			return &HTTPError{Status: http.StatusMethodNotAllowed, Message: fmt.Sprintf("%s takes %s, not %s", path, method, clip(r.Method))}
 		}))
+	}
+	if s.plain != nil {
+		paths := make([]string, len(s.plain))
+		for i, r := range s.plain {
+			route(r.Method, r.Path, r.Answer)
+			paths[i] = r.Path
+		}
+		mux.Handle("/", s.reply(func(w http.ResponseWriter, r *http.Request) error {
+			return &HTTPError{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no %s; try %s", clip(r.URL.Path), strings.Join(paths, ", "))}
+		}))
+		return s.observe(s.guard(hosts, mux))
 	}
 	route("POST", "/v1/chat/completions", s.chatCompletions)
 	route("POST", "/v1/completions", s.completions)
@@ -152,16 +174,16 @@ func parseAddress(addr string) (address, error) {
 func (s *Server) ListenAndServe(ctx context.Context, addr string, ready func(addr string)) error {
 	a, err := parseAddress(addr)
 	if err != nil {
-		return err
+		return s.hinted(err)
 	}
 	if a.wide && !s.opt.keyed() {
 		return &fault.Error{Op: "listen", Path: addr, Err: errors.New("other machines could ask, and no key is set"),
-			Hint: "export CRAYON_SERVE_KEY=..., or `crayon serve --addr " + net.JoinHostPort("127.0.0.1", a.port) + "`", Exit: fault.ExitUsage}
+			Hint: "export CRAYON_SERVE_KEY=..., or `" + s.command + " --addr " + net.JoinHostPort("127.0.0.1", a.port) + "`", Exit: fault.ExitUsage}
 	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(a.host, a.port))
 	if err != nil {
-		return listenFault(addr, err)
+		return s.hinted(listenFault(addr, err))
 	}
 	// Requests outlive ctx by the grace time, then they are cut.
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))

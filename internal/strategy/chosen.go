@@ -143,12 +143,13 @@ func unlabelled(ctx context.Context, e Engine, t Task) (*Plan, error) {
 func affordable(t Task, known map[string]Experience) []string {
 	budget := cmp.Or(t.Budget, defaultBudget).Seconds()
 	names := []string{t.prior().Choice.Default}
-	if s, err := Get(names[0]); err != nil || t.Writes && s.Chooses {
+	allowed := func(name string) bool { return t.Only == nil || slices.Contains(t.Only, name) }
+	if s, err := Get(names[0]); err != nil || t.Writes && s.Chooses || !allowed(names[0]) {
 		names[0] = "blend"
 	}
 	var others []Strategy
 	for _, s := range registry {
-		if _, ok := known[s.Name]; ok && s.Name != names[0] && s.Name != Chosen && s.Name != ChosenAccuracy && !(t.Writes && s.Chooses) {
+		if _, ok := known[s.Name]; ok && s.Name != names[0] && allowed(s.Name) && s.Name != Chosen && s.Name != ChosenAccuracy && !(t.Writes && s.Chooses) {
 			others = append(others, s)
 		}
 	}

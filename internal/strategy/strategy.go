@@ -31,6 +31,9 @@ type Task struct {
 	Prior  *Prior        // what other users' tasks teach; nil: what is part of the program
 	Budget time.Duration // that choosing may take on 2 cores, about; 0: 20 s
 
+	// Only are the strategies that can be chosen, nil: all there are.
+	Only []string
+
 	// Blend is the blend's weight a member, where it is decided already: within
 	// a choice all folds share the unlabelled blend, and with it their passes.
 	Blend []float32

@@ -44,22 +44,20 @@ func (e *Engine) Score(ctx context.Context, asks []strategy.Ask) ([][]strategy.S
 
 // under scores the asks of one private adapter, or of none.
 func (e *Engine) under(ctx context.Context, private *adapter.Adapter, asks []strategy.Ask, which []int, out [][]strategy.Score) error {
-	row := e.d.Row
-	if private != nil {
-		x, err := e.d.Attach(ctx, private)
-		if err != nil {
-			return err
-		}
-		defer x.Release()
-		row = x.Row
+	held, err := e.d.Hold(ctx, private)
+	if err != nil {
+		return err
 	}
+	defer held.Release()
 	qs := make([]device.Question, len(which))
 	for k, i := range which {
 		q, err := e.Question(asks[i])
 		if err != nil {
 			return err
 		}
-		q.Row = row(asks[i].Members)
+		if q.Row, err = held.Row(asks[i].Members); err != nil {
+			return err
+		}
 		qs[k] = q
 	}
 	totals, err := e.d.Totals(ctx, qs)
