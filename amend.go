@@ -33,7 +33,12 @@ func (c *Crayon) Amend(ctx context.Context, name string, add *Examples, remove .
 		keep = -1 // it was made to keep all
 	}
 	o := CustomizeOptions{Keep: keep}
-	if is, err = c.Customize(ctx, name, set, o); err != nil || was.Method.Strategy == "" {
+	if was.Remote != nil {
+		is, err = c.CustomizeFrom(ctx, was.Remote.URL, name, set, o)
+	} else {
+		is, err = c.Customize(ctx, name, set, o)
+	}
+	if err != nil || was.Method.Strategy == "" {
 		return was, is, err
 	}
 	o.Time = time.Duration(was.Method.Budget * float64(time.Second))
@@ -51,7 +56,11 @@ func (c *Crayon) SetWeights(ctx context.Context, name string, weights []Weight) 
 	if was, err = c.Load(name); err != nil {
 		return nil, nil, err
 	}
-	if is, err = was.Set(c.Pool(), weights); err != nil {
+	p, err := was.PoolOf(c.Pool())
+	if err != nil {
+		return nil, nil, err
+	}
+	if is, err = was.Set(p, weights); err != nil {
 		return nil, nil, err
 	}
 	if err := c.Fits(ctx, is); err != nil {

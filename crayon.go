@@ -56,6 +56,8 @@ type (
 	// Prompts is what a question costs in prompt tokens, beside what it would
 	// with examples in the prompt.
 	Prompts = customize.Prompts
+	// Remote says which server blended a customisation's adapter, and of what.
+	Remote = customize.Remote
 	// Plan is how a customisation answers, as a strategy fitted it.
 	Plan = strategy.Plan
 	// Examples is a user's example file.
@@ -114,6 +116,7 @@ type Options struct {
 	Budget      Budget   // what may leave in a day; its folder is the library's own
 	Privacy     Privacy  // what must not leave
 	Bodies      bool     // keep the bodies of requests and answers beside the ledger
+	PoolKey     string   // bearer key of the server of CustomizeFrom; "" for none
 }
 
 // Crayon is an open model with its pool, the user's library of customisations,
@@ -125,6 +128,7 @@ type Crayon struct {
 	hybrid *hybrid.Hybrid
 	gate   *upstream.Gate
 	budget *upstream.Budget
+	opened Options
 }
 
 // Open opens the model and the pool. Nothing is dialled. Close it after use.
@@ -147,7 +151,7 @@ func Open(ctx context.Context, o Options) (*Crayon, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Crayon{Library: lib}
+	c := &Crayon{Library: lib, opened: o}
 	if c.device, err = device.Open(ctx, model, p, device.Options{Threads: o.Threads, Digest: digest, Adapter: o.Adapter, PrefixCache: o.prefixBytes(), Bare: o.Pool == ""}); err != nil {
 		return nil, err
 	}
@@ -246,9 +250,14 @@ func ReadExamples(path string, labels ...string) (*Examples, error) {
 	return examples.Read(path, examples.Options{Labels: labels})
 }
 
-// learner scores as the device answers, and learns where a strategy needs it.
-func (c *Crayon) learner() *learner.Learner {
-	return learner.New(deviceengine.New(c.device), c.device, learner.Options{})
+// learner scores as the device answers under a customisation, and learns where a
+// strategy needs it.
+func (c *Crayon) learner(custom *Customisation) (*learner.Learner, error) {
+	d, err := custom.On(c.device)
+	if err != nil {
+		return nil, err
+	}
+	return learner.New(deviceengine.New(d), d, learner.Options{}), nil
 }
 
 // Strategies are the names of the strategies that Improve can be told to fit.
@@ -322,7 +331,10 @@ func (c *Crayon) putPrivate(custom *Customisation) error {
 // new version if it is another than it was. It returns what is stored then.
 // progress may be nil.
 func (c *Crayon) Improve(ctx context.Context, custom *Customisation, o CustomizeOptions, progress func(done, total int)) (*Customisation, error) {
-	l := c.learner()
+	l, err := c.learner(custom)
+	if err != nil {
+		return nil, err
+	}
 	defer l.Free()
 	if o.Engine == nil {
 		o.Engine = l
@@ -361,14 +373,21 @@ func (c *Crayon) Fits(ctx context.Context, custom *Customisation) error {
 // Prompts counts what a question costs under a customisation in prompt tokens.
 // What is stored has it already.
 func (c *Crayon) Prompts(custom *Customisation) (*Prompts, error) {
-	return custom.CountPrompts(c.device.Pool, &c.device.Form)
+	d, err := custom.On(c.device)
+	if err != nil {
+		return nil, err
+	}
+	return custom.CountPrompts(d.Pool, &d.Form)
 }
 
 // Prove scores a customisation on its own examples, left out of all that it is
 // chosen and fitted by, against the base model, the shared adapter alone, and
 // examples in the prompt. progress may be nil.
 func (c *Crayon) Prove(ctx context.Context, custom *Customisation, progress func(done, total int)) (*Proof, error) {
-	l := c.learner()
+	l, err := c.learner(custom)
+	if err != nil {
+		return nil, err
+	}
 	defer l.Free()
 	return customize.Prove(ctx, c.device, custom, customize.Options{Engine: l}, progress)
 }

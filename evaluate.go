@@ -23,35 +23,43 @@ type Scored struct {
 // are the labels, else the row's choices, else up to eight of the answers that
 // occur. Rows without an answer are left out. progress may be nil.
 func (c *Crayon) Evaluate(ctx context.Context, custom *Customisation, rows *Examples, under []*Customisation, progress func(done, total int)) ([]Scored, error) {
-	plans := make([]*strategy.Plan, len(under))
+	d, err := custom.On(c.device)
+	if err != nil {
+		return nil, err
+	}
+	plans, engines := make([]*strategy.Plan, len(under)), make([]strategy.Engine, len(under))
 	for i, u := range under {
 		if u == nil {
-			plans[i] = &strategy.Plan{Strategy: "base"}
+			plans[i], engines[i] = &strategy.Plan{Strategy: "base"}, deviceengine.New(d)
 			continue
 		}
-		if _, err := u.Bind(ctx, c.device); err != nil {
+		on, err := u.On(c.device)
+		if err != nil {
 			return nil, err
 		}
-		var err error
-		if plans[i], err = u.Fitted(c.device.Pool); err != nil {
+		if _, err := u.Bind(ctx, on); err != nil {
 			return nil, err
 		}
+		if plans[i], err = u.Fitted(on.Pool); err != nil {
+			return nil, err
+		}
+		engines[i] = deviceengine.New(on)
 	}
-	engine, task := deviceengine.New(c.device), custom.Task()
+	task := custom.Task()
 	var out []Scored
 	for n, e := range rows.Examples {
 		choices := candidates(custom, rows, n)
 		if !e.Labelled || len(choices) < 2 {
 			continue
 		}
-		direction, err := c.device.Direction(ctx, e.Question)
+		direction, err := d.Direction(ctx, e.Question)
 		if err != nil {
 			return nil, err
 		}
 		query := []strategy.Row{{Question: e.Question, Context: e.Context, Candidates: choices, Direction: direction, Gold: -1}}
 		s := Scored{Question: e.Question, Right: e.Answer}
-		for _, p := range plans {
-			scores, err := p.Scores(ctx, engine, task, query)
+		for i, p := range plans {
+			scores, err := p.Scores(ctx, engines[i], task, query)
 			if err != nil {
 				return nil, err
 			}

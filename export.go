@@ -38,6 +38,7 @@ func (l *Library) Export(ctx context.Context, custom *Customisation, p *Pool, fo
 	fail := func(err error, hint string) error {
 		return &fault.Error{Op: "export", Path: custom.Name, Err: err, Hint: hint, Exit: fault.ExitUsage}
 	}
+	var err error
 	if format != FormatPEFT && format != FormatGGUF {
 		near := store.Nearest(format, []string{FormatPEFT, FormatGGUF})
 		if near == "" {
@@ -45,11 +46,14 @@ func (l *Library) Export(ctx context.Context, custom *Customisation, p *Pool, fo
 		}
 		return nil, fail(fmt.Errorf("format %q: want peft or gguf", format), "--format "+near)
 	}
-	members, err := custom.Members(p)
+	if p, err = custom.PoolOf(p); err != nil {
+		return nil, err
+	}
+	all, members, err := custom.Stack(p)
 	if err != nil {
 		return nil, err
 	}
-	stack, weights := p.Stack.Keep(members)
+	stack, weights := all.Keep(members)
 	if stack.Rank == 0 {
 		return nil, fail(errors.New("all its weights are zero"), "crayon customize "+custom.Name+" -f EXAMPLES")
 	}

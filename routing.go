@@ -68,7 +68,7 @@ func (c *Crayon) Calibrate(ctx context.Context, custom *Customisation, rows *Exa
 		o.Now = time.Now()
 	}
 	if o.Prior == nil {
-		shipped, err := calibrate.Default(c.device.Pool.Digest(), c.device.Lineage)
+		shipped, err := calibrate.Default(custom.Pool, c.device.Lineage)
 		if err != nil {
 			return nil, err
 		}

@@ -93,17 +93,23 @@ const leastAnswer = 256
 func (s *Session) query(q Question) (hybrid.Query, error) {
 	query := hybrid.Query{Custom: s.custom, Context: q.Context, Force: q.Side, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling,
 		Key: localKey, Conversation: s.id, Private: q.Private}
-	turns := s.turns
+	d, turns := s.c.device, s.turns
+	if s.custom != nil {
+		var err error
+		if d, err = s.custom.On(d); err != nil {
+			return query, err
+		}
+	}
 	for {
 		query.Messages = append(append([]chat.Message(nil), turns...), chat.Message{Role: "user", Content: q.Text})
 		if len(turns) < 2 {
 			return query, nil
 		}
-		prompt, err := s.c.hybrid.Device.Form.Chat(query.Messages)
+		prompt, err := d.Form.Chat(query.Messages)
 		if err != nil {
 			return query, err
 		}
-		if len(prompt)+leastAnswer <= s.c.device.Model.Config.Context {
+		if len(prompt)+leastAnswer <= d.Model.Config.Context {
 			return query, nil
 		}
 		turns = turns[2:]

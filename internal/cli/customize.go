@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) customizeCommand() *cobra.Command {
-	var file string
+	var file, url string
 	var labels []string
 	var noProof, template bool
 	var add string
@@ -36,7 +36,11 @@ prompt; --no-proof leaves proof and search out. An existing NAME is replaced, an
 the old one kept as a version (crayon undo NAME).
 
 --add and --remove change a customisation that is there: it is blended anew at once,
-and what became of each weight is shown. crayon show NAME --examples numbers them.`,
+and what became of each weight is shown. crayon show NAME --examples numbers them.
+
+With --pool-url the pool's adapters are on a server (crayon pool serve), which is
+sent the weights of the blend, to three decimals, and nothing else of the examples;
+crayon ledger shows them. What comes back is kept: the server is not needed again.`,
 		Example: "  crayon customize --template > mine.csv\n  crayon customize mine -f mine.csv",
 		Args: func(cmd *cobra.Command, given []string) error {
 			if template {
@@ -50,7 +54,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 				return a.emit(map[string]string{"template": examples.Template()}, func(w io.Writer) { io.WriteString(w, examples.Template()) })
 			}
 			if add != "" || len(remove) > 0 {
-				if file != "" || len(labels) > 0 || o.Keep != 0 || o.Strategy != "" {
+				if file != "" || len(labels) > 0 || o.Keep != 0 || o.Strategy != "" || url != "" {
 					return usage(errBoth, "crayon customize "+args[0]+" --add more.csv")
 				}
 				return a.amend(cmd, args[0], add, remove, !noProof)
@@ -71,7 +75,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 			if o.Strategy != "" && crayon.AboutStrategy(o.Strategy) == "" {
 				return usage(fmt.Errorf("no strategy %q", o.Strategy), "strategies: "+strings.Join(crayon.Strategies(), ", "))
 			}
-			return a.customize(cmd, args[0], set, o, !noProof)
+			return a.customize(cmd, url, args[0], set, o, !noProof)
 		},
 	}
 	f := cmd.Flags()
@@ -83,6 +87,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 	f.IntVar(&o.Keep, "keep", 0, "how many adapters to keep; 0 the pool's default, -1 all")
 	f.DurationVar(&o.Time, "time", defaultTime, "how long the search for a better strategy may take on 2 cores, about; 0 none")
 	f.StringVar(&o.Strategy, "strategy", "", "fit the strategy of this `NAME` (docs/customize.md lists them)")
+	f.StringVar(&url, "pool-url", "", "blend on the server of a pool at `URL`, as http://127.0.0.1:8323")
 	f.BoolVar(&template, "template", false, "print an example file to start from, and do nothing else")
 	return cmd
 }
@@ -90,7 +95,7 @@ and what became of each weight is shown. crayon show NAME --examples numbers the
 // defaultTime of the search for a better strategy.
 const defaultTime = 20 * time.Second
 
-func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o crayon.CustomizeOptions, prove bool) error {
+func (a *app) customize(cmd *cobra.Command, url, name string, set *crayon.Examples, o crayon.CustomizeOptions, prove bool) error {
 	c, err := a.open(cmd.Context())
 	if err != nil {
 		return err
@@ -99,7 +104,16 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 	if set.Duplicates > 0 {
 		a.warn(fmt.Sprintf("%d rows say the same as earlier ones and were left out", set.Duplicates))
 	}
-	custom, err := c.Customize(cmd.Context(), name, set, o)
+	var custom *crayon.Customisation
+	if url == "" {
+		custom, err = c.Customize(cmd.Context(), name, set, o)
+	} else {
+		custom, err = c.CustomizeFrom(cmd.Context(), url, name, set, o)
+	}
+	if err != nil {
+		return err
+	}
+	p, err := custom.PoolOf(c.Pool())
 	if err != nil {
 		return err
 	}
@@ -109,13 +123,14 @@ func (a *app) customize(cmd *cobra.Command, name string, set *crayon.Examples, o
 		return err
 	}
 	view.Made(w, custom)
+	view.From(w, custom)
 	view.Plan(w, custom)
-	view.Blend(w, a.style(), c.Pool(), custom)
+	view.Blend(w, a.style(), p, custom)
 	view.Prompts(w, custom)
 	if err := a.prove(cmd, c, custom, prove); err != nil {
 		return err
 	}
-	return a.emit(describe(c.Library, c.Pool(), custom), nil)
+	return a.emit(describe(c.Library, p, custom), nil)
 }
 
 // prove proves a customisation and keeps the proof, where it has the answers for one.

@@ -28,7 +28,7 @@ import (
 
 func (a *app) poolCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "pool", Short: "The pool of adapters: train one, see what one is made of, verify it, change it"})
-	cmd.AddCommand(a.poolTrainCommand(), a.poolSurveyCommand(), a.poolInfoCommand(), a.poolVerifyCommand(), a.poolAddCommand(), a.poolRetireCommand(), a.poolStripCommand())
+	cmd.AddCommand(a.poolTrainCommand(), a.poolSurveyCommand(), a.poolInfoCommand(), a.poolVerifyCommand(), a.poolServeCommand(), a.poolAddCommand(), a.poolRetireCommand(), a.poolStripCommand())
 	return cmd
 }
 

@@ -108,7 +108,7 @@ func (a *app) open(ctx context.Context) (*crayon.Crayon, error) {
 	policy.OverBudget, policy.Private = s.Route.OverBudget, s.Privacy.Customisations
 	c, err := crayon.Open(ctx, crayon.Options{
 		Home: s.Home, Model: s.Model, Pool: s.Pool, Adapter: a.adapter, Threads: s.Threads, PrefixCache: prefixOf(s.PrefixCache), LocalOnly: s.LocalOnly, Policy: &policy,
-		Servers: serversOf(s.Server), Budget: budgetOf(s.Budget), Bodies: s.Ledger.Bodies, Privacy: privacyOf(s.Privacy),
+		Servers: serversOf(s.Server), Budget: budgetOf(s.Budget), Bodies: s.Ledger.Bodies, Privacy: privacyOf(s.Privacy), PoolKey: s.PoolServer.Key,
 	})
 	if err == nil {
 		a.warn(c.Warning())

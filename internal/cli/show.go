@@ -18,6 +18,7 @@ type shown struct {
 	Created  string                `json:"created"`
 	Model    string                `json:"model"`
 	Pool     string                `json:"pool"`
+	Remote   *crayon.Remote        `json:"remote,omitempty"` // the server that blended its adapter
 	Strategy string                `json:"strategy"`
 	Why      string                `json:"why,omitempty"`
 	Plan     *crayon.Plan          `json:"plan,omitempty"`
@@ -63,6 +64,9 @@ func (a *app) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if p, err = c.PoolOf(p); err != nil {
+				return err
+			}
 			s := describe(lib, p, c)
 			if s.Versions, err = lib.Versions(c.Name); err != nil {
 				return err
@@ -86,7 +90,7 @@ func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *sho
 	}
 	return &shown{
 		Why: why, Plan: c.Plan,
-		Name: c.Name, Created: c.Created.Format("2006-01-02 15:04:05Z"), Model: c.Model, Pool: c.Pool, Strategy: c.Strategy,
+		Name: c.Name, Created: c.Created.Format("2006-01-02 15:04:05Z"), Model: c.Model, Pool: c.Pool, Remote: c.Remote, Strategy: c.Strategy,
 		Shares: crayon.Shares(p, c), Weights: c.Weights, Labels: c.Labels, Examples: len(c.Examples),
 		Scope:    map[string]float32{"user": c.Scope.User, "pool": c.Scope.Pool},
 		Residual: c.Residual, Seconds: c.Took, Prompts: c.Prompts, Proof: c.Proof, Path: lib.File(c.Name), custom: c,
@@ -96,6 +100,7 @@ func describe(lib *crayon.Library, p *crayon.Pool, c *crayon.Customisation) *sho
 func (a *app) showText(w io.Writer, p *crayon.Pool, s *shown) {
 	fmt.Fprintf(w, "name       %s, made %s for %s\n", s.Name, s.Created, s.Model)
 	view.Made(w, s.custom)
+	view.From(w, s.custom)
 	if s.Pool != p.Digest() {
 		fmt.Fprintf(w, "pool       made from another pool (%.12s, this is %.12s): crayon customize %s -f EXAMPLES makes it anew\n", s.Pool, p.Digest(), s.Name)
 	}

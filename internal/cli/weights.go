@@ -67,6 +67,9 @@ func (a *app) showWeights(name string) error {
 		return err
 	}
 	p, err := a.pool()
+	if err == nil {
+		p, err = custom.PoolOf(p)
+	}
 	if err != nil {
 		return err
 	}
@@ -123,10 +126,14 @@ func (a *app) amend(cmd *cobra.Command, name, file string, remove []int, prove b
 	if err != nil {
 		return err
 	}
-	changes := view.Changes(c.Pool(), was, is)
+	p, err := is.PoolOf(c.Pool())
+	if err != nil {
+		return err
+	}
+	changes := view.Changes(p, was, is)
 	w := a.text()
 	fmt.Fprintf(w, "%s has %d examples now, it had %d; crayon undo %s takes it back\n", name, len(is.Examples), len(was.Examples), name)
-	view.ChangeText(w, a.style(), c.Pool(), changes)
+	view.ChangeText(w, a.style(), p, changes)
 	if err := a.prove(cmd, c, is, prove); err != nil {
 		return err
 	}

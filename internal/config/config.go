@@ -37,9 +37,12 @@ type Settings struct {
 	Server      Server   `koanf:"server"`
 	Route       Route    `koanf:"route"`
 	Serve       Serve    `koanf:"serve"`
-	Ledger      Ledger   `koanf:"ledger"`
-	Budget      Budget   `koanf:"budget"`
-	Privacy     Privacy  `koanf:"privacy"`
+	PoolServer  struct {
+		Key string `koanf:"key"`
+	} `koanf:"pool_server"`
+	Ledger  Ledger  `koanf:"ledger"`
+	Budget  Budget  `koanf:"budget"`
+	Privacy Privacy `koanf:"privacy"`
 
 	Paths    store.Paths `koanf:"-"` // the folders, after Home
 	Warnings []string    `koanf:"-"` // things worth telling the user, without secrets

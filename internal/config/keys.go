@@ -85,6 +85,7 @@ var keys = []Key{
 	{Name: "route.samples", Default: "0", parse: count(16), Help: "further drafts to judge free answers by their agreement; each costs one of 32 tokens"},
 	{Name: "route.log", Default: "digests", parse: oneOf("digests", "text", "off"), Help: "log of decisions: without a word of the queries, with their text, or none"},
 	{Name: "route.harvest", Default: "off", parse: oneOf("off", "ask"), Help: "ask: keep answers of the server as candidate examples, for you to look through"},
+	{Name: "pool_server.key", Secret: true, parse: text, Help: "key of the server that --pool-url names"},
 	{Name: "serve.addr", Default: "127.0.0.1:8321", parse: hostPort, Help: "address crayon serve listens on"},
 	{Name: "serve.key", Secret: true, parse: text, Help: "key that clients of crayon serve must send"},
 	{Name: "serve.keys", list: true, Secret: true, parse: clientKeys, Help: "further keys of clients, NAME=KEY: budgets, modes and the ledger know them by name"},

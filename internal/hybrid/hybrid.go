@@ -205,6 +205,7 @@ func unreachable(err error) error {
 // work is one query on its way.
 type work struct {
 	h     *Hybrid
+	d     *device.Device // as the customisation runs on it
 	q     Query
 	sink  Sink
 	start time.Time
@@ -244,24 +245,29 @@ func (w *work) prepare(ctx context.Context) error {
 	w.signals.Turns = n - 1
 	var labels []string
 	c := w.q.Custom
+	w.d = w.h.Device
 	if c != nil {
 		labels = c.Labels
-		if _, err := c.Bind(ctx, w.h.Device); err != nil {
+		var err error
+		if w.d, err = c.On(w.h.Device); err != nil {
+			return err
+		}
+		if _, err := c.Bind(ctx, w.d); err != nil {
 			return err
 		}
 		p, j, err := w.h.profile(c)
 		if err != nil {
 			return err
 		}
-		earlier, dir, err := w.h.directions(ctx, w.q.Messages)
+		earlier, dir, err := w.h.directions(ctx, w.d, w.q.Messages)
 		if err != nil {
 			return err
 		}
-		w.signals = c.Signals(w.h.Device.Pool, dir)
+		w.signals = c.Signals(w.d.Pool, dir)
 		w.judge = j
 		w.observe(p, earlier, dir)
 		w.setting.Calibration, w.setting.Calibrated, w.setting.Stale = j.calibration, j.which, j.stale
-		if w.custom, err = c.Query(ctx, w.h.Device, question, w.q.Context, dir); err != nil {
+		if w.custom, err = c.Query(ctx, w.d, question, w.q.Context, dir); err != nil {
 			return err
 		}
 		w.row = w.custom.Row
@@ -282,7 +288,7 @@ func (w *work) encode() error {
 		shots = w.custom.Shots
 	}
 	var err error
-	w.prompt, err = strategy.Turns(&w.h.Device.Form, w.msgs, shots)
+	w.prompt, err = strategy.Turns(&w.d.Form, w.msgs, shots)
 	return err
 }
 
@@ -318,7 +324,7 @@ func (w *work) begin() error {
 		return nil
 	}
 	var err error
-	w.draft, err = w.h.Device.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Top: w.q.Top, Sampling: w.q.Sampling})
+	w.draft, err = w.d.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Top: w.q.Top, Sampling: w.q.Sampling})
 	return err
 }
 
@@ -363,7 +369,7 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 	if w.custom.Chooses() {
 		return w.weigh(ctx, labels)
 	}
-	c, err := w.h.Device.Choose(ctx, device.Question{Prompt: w.prompt, Choices: labels, Row: w.row})
+	c, err := w.d.Choose(ctx, device.Question{Prompt: w.prompt, Choices: labels, Row: w.row})
 	if err != nil {
 		return err
 	}
@@ -389,7 +395,7 @@ func (w *work) weigh(ctx context.Context, labels []string) error {
 		c.Scores[i] = math.Log(max(p, 1e-300))
 	}
 	c.Index = device.Best(c.Scores)
-	c.LogProbs = make([]float32, len(w.h.Device.Form.Answer(labels[c.Index])))
+	c.LogProbs = make([]float32, len(w.d.Form.Answer(labels[c.Index])))
 	c.LogProbs[0] = float32(c.Scores[c.Index])
 	w.label = &c
 	w.chosen(c.Scores, others, table)
@@ -427,7 +433,7 @@ func (w *work) sayPiece(a *Answer, p device.Piece) error {
 
 // sayLabel tells the label that was chosen.
 func (w *work) sayLabel(a *Answer, label string) error {
-	for i, id := range w.h.Device.Form.Answer(label) {
+	for i, id := range w.d.Form.Answer(label) {
 		p := device.Piece{Token: id, LogProb: w.label.LogProbs[i]}
 		if i == 0 {
 			p.Text = label

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 
 	"crayon/internal/chat"
+	"crayon/internal/device"
 )
 
 // key names a conversation, or a question.
@@ -57,7 +58,7 @@ const mostEarlier = 3
 
 // directions are the features of the last turns of the user before the query,
 // the oldest first, and of the query; only what is not remembered is computed.
-func (h *Hybrid) directions(ctx context.Context, messages []chat.Message) (earlier [][]float32, last []float32, err error) {
+func (h *Hybrid) directions(ctx context.Context, on *device.Device, messages []chat.Message) (earlier [][]float32, last []float32, err error) {
 	var texts []string
 	for i := len(messages) - 1; i >= 0 && len(texts) <= mostEarlier; i-- {
 		if m := messages[i]; m.Role == "user" && (m.Content != "" || i == len(messages)-1) {
@@ -65,11 +66,17 @@ func (h *Hybrid) directions(ctx context.Context, messages []chat.Message) (earli
 		}
 	}
 	all := make([][]float32, len(texts))
+	id := func(text string) key {
+		if on.Elsewhere() { // another pool's features
+			text = on.Pool.HeadDigest() + "\x00" + text
+		}
+		return sha256.Sum256([]byte(text))
+	}
 	var missing []string
 	var at []int
 	h.mu.Lock()
 	for i, t := range texts {
-		if d, ok := h.seen.of[sha256.Sum256([]byte(t))]; ok {
+		if d, ok := h.seen.of[id(t)]; ok {
 			all[i] = d
 			continue
 		}
@@ -77,14 +84,14 @@ func (h *Hybrid) directions(ctx context.Context, messages []chat.Message) (earli
 	}
 	h.mu.Unlock()
 	if len(missing) > 0 {
-		made, err := h.Device.Directions(ctx, missing)
+		made, err := on.Directions(ctx, missing)
 		if err != nil {
 			return nil, nil, err
 		}
 		h.mu.Lock()
 		for k, i := range at {
 			all[i] = made[k]
-			h.seen.put(sha256.Sum256([]byte(missing[k])), made[k])
+			h.seen.put(id(missing[k]), made[k])
 		}
 		h.mu.Unlock()
 	}

@@ -21,7 +21,7 @@ func TestDirectionsAreRemembered(t *testing.T) {
 	talk = append(talk, chat.Message{Role: "user", Content: "the last"})
 	known := []float32{1, 2, 3}
 	h.seen.put(sha256.Sum256([]byte("turn 4")), known)
-	earlier, last, err := h.directions(t.Context(), talk)
+	earlier, last, err := h.directions(t.Context(), h.Device, talk)
 	require.NoError(t, err)
 	require.Len(t, earlier, mostEarlier)
 	require.Equal(t, known, earlier[1], "the oldest first: turns 3, 4, 5")

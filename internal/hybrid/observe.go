@@ -15,7 +15,7 @@ import (
 // observe begins the observation with what is known before the draft.
 func (w *work) observe(p *profile, earlier [][]float32, last []float32) {
 	n := len(w.q.Messages)
-	in, tok := w.h.Device.Pool, w.h.Device.Tokenizer
+	in, tok := w.d.Pool, w.d.Tokenizer
 	question := w.q.Messages[n-1].Content
 	w.profile = p
 	w.seen = signal.Observation{
@@ -94,7 +94,7 @@ func (w *work) sample(ctx context.Context) error {
 	}
 	w.seen.Samples = nil
 	for i := range w.h.Policy.Samples {
-		g, err := w.h.Device.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: route.DraftTokens, Stop: w.q.Stop,
+		g, err := w.d.Start(device.Request{Prompt: w.prompt, Row: w.row, MaxTokens: route.DraftTokens, Stop: w.q.Stop,
 			Sampling: model.Sampling{Temperature: sampleTemperature, Seed: uint64(i + 1)}})
 		if err != nil {
 			return err

@@ -90,14 +90,17 @@ func (h *Hybrid) makeProfile(c *customize.Customisation) (*profile, error) {
 	for _, w := range c.Weights {
 		weights[w.Adapter] = w.Weight
 	}
-	in := h.Device.Pool
+	d, err := c.On(h.Device)
+	if err != nil {
+		return nil, err
+	}
+	in := d.Pool
 	for _, i := range in.Blended() {
 		p.blend = append(p.blend, weights[in.Members[i].Name])
 	}
 	if c.Proof != nil {
 		p.proofRows, p.proofRight = c.Proof.Rows, c.Proof.Accuracy[cmp.Or(c.Proof.Strategy, "blend")]*float64(c.Proof.Rows)
 	}
-	var err error
 	p.digest, err = c.Digest()
 	return p, err
 }
@@ -133,7 +136,7 @@ func (h *Hybrid) calibrated(c *customize.Customisation, p *profile) error {
 		}
 	}
 	if j.calibration == nil {
-		shipped, err := calibrate.Default(h.Device.Pool.Digest(), h.Device.Lineage)
+		shipped, err := calibrate.Default(c.Pool, h.Device.Lineage)
 		if err != nil {
 			return err
 		}

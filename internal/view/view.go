@@ -122,6 +122,15 @@ func Made(w io.Writer, c *crayon.Customisation) {
 	fmt.Fprintf(w, "time       %.3f s to customise, the model being open\n", c.Took)
 }
 
+// From writes which server blended the adapter, if one did.
+func From(w io.Writer, c *crayon.Customisation) {
+	r := c.Remote
+	if r == nil {
+		return
+	}
+	fmt.Fprintf(w, "adapter    blended by %s of the pool %.12s (sha256 %.12s); it is here now\n", r.URL, c.Pool, r.File)
+}
+
 // Proof writes the leave-one-out proof: each rival's wins, losses and ties, the
 // interval, and what it comes to.
 func Proof(w io.Writer, s paint.Style, p *crayon.Proof) {
