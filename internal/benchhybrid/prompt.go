@@ -15,7 +15,7 @@ const instruction = "Answer the multiple-choice question with the letter of the 
 
 // answerTokens is how long the server's answer may be: a letter, and what some
 // put before it.
-const answerTokens = 4
+const answerTokens = 2
 
 // mostLikely is how many tokens' log-probabilities are asked for; OpenAI's most.
 const mostLikely = 20
