@@ -28,6 +28,7 @@ var serverShots = []int{0, 5, 16}
 type AskOptions struct {
 	Folder   string // keeps answers
 	Model    string // "": the first that the server lists, asked once and kept
+	Shots    []int  // examples given, of 0, 5 and 16; nil: all
 	Known    bool   // ask nothing: what is not known is left out
 	Progress func(user string, done, total int)
 }
@@ -58,12 +59,21 @@ func Ask(ctx context.Context, server Server, parts []*Part, o AskOptions) (out *
 	if o.Known {
 		return out, nil
 	}
+	given := o.Shots
+	if given == nil {
+		given = serverShots
+	}
+	for _, n := range given {
+		if !slices.Contains(serverShots, n) {
+			return nil, &fault.Error{Op: "ask server", Err: fmt.Errorf("%d examples, not 0, 5 or 16", n), Exit: fault.ExitUsage, Hint: "--server-shots 0,5,16"}
+		}
+	}
 	total, done := 0, 0
 	for _, p := range parts {
-		total += len(p.Queries) * len(serverShots)
+		total += len(p.Queries) * len(given)
 	}
 	for _, p := range parts {
-		for _, shots := range serverShots { // a user's examples are one prefix
+		for _, shots := range given { // a user's examples are one prefix
 			for i := range p.Queries {
 				if o.Progress != nil && done%10 == 0 {
 					o.Progress(p.User, done, total)

@@ -241,6 +241,12 @@ func TestWhatDoesNotLeave(t *testing.T) {
 	_, err = Ask(t.Context(), s, []*Part{part}, AskOptions{Folder: t.TempDir(), Known: true})
 	require.ErrorContains(t, err, "has not been asked")
 
+	_, err = Ask(t.Context(), s, []*Part{part}, AskOptions{Folder: t.TempDir(), Shots: []int{3}})
+	require.ErrorContains(t, err, "3 examples")
+	asked, err = Ask(t.Context(), &refuses{}, []*Part{part}, AskOptions{Folder: t.TempDir(), Shots: []int{5}})
+	require.NoError(t, err)
+	require.Equal(t, 1, asked.Fresh)
+
 	// A part is another's, or none.
 	dir := t.TempDir()
 	require.NoError(t, part.write(dir))
