@@ -58,7 +58,7 @@ func scripts(t *testing.T, dir, model string, env ...string) {
 			e.Vars = append(e.Vars, "CRAYON_HOME="+filepath.Join(e.WorkDir, "home"), "CRAYON_MODEL="+model, "CRAYON_THREADS=1", "NO_COLOR=1", "FAKE_HUB="+hub, "EXAMPLES="+examples, "MODEL="+model)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "json": jsonField, "waitfor": waitFor, "mode": mode},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "json": jsonField, "waitfor": waitFor, "listening": listening, "mode": mode},
 	})
 }
 
@@ -157,6 +157,15 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s did not come", args[0])
+}
+
+// listening FILE waits for the FILE that a server says its address in, and sets
+// ADDR to it.
+func listening(ts *testscript.TestScript, neg bool, args []string) {
+	waitFor(ts, neg, args)
+	var said struct{ Listening string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &said))
+	ts.Setenv("ADDR", said.Listening)
 }
 
 // mode WANT FILE checks a file's permissions.
