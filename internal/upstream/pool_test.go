@@ -112,12 +112,12 @@ func TestPoolServerFails(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}, RateLimited, "limits the rate", 1},
 		"500":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, Overloaded, "the server failed", poolTries},
-		"wrong key": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no "+testKey, 401) }, Unauthorized, "no [key]", 1},
+		"wrong key": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no "+testKey, http.StatusUnauthorized) }, Unauthorized, "no [key]", 1},
 		"another pool": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(409)
 			w.Write([]byte(`{"error":{"message":"this server has the pool x"}}`))
 		}, Rejected, "this server has the pool x", 1},
-		"redirects": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }, Rejected, "307", 1},
+		"redirects": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, Rejected, "307", 1},
 		"slow":      {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, Slow, "too slow", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
