@@ -117,8 +117,10 @@ func TestPoolServerFails(t *testing.T) {
 			w.WriteHeader(409)
 			w.Write([]byte(`{"error":{"message":"this server has the pool x"}}`))
 		}, Rejected, "this server has the pool x", 1},
-		"redirects": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, Rejected, "307", 1},
-		"slow":      {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, Slow, "too slow", 1},
+		"redirects": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, Rejected, "307", 1},
+		"slow": {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, Slow, "too slow", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
