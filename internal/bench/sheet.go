@@ -96,8 +96,15 @@ const (
 
 // ReadRaw reads what WriteRaw wrote, and checks each sheet; name is for errors.
 func ReadRaw(name string, r io.Reader) ([]Sheet, error) {
-	var out []Sheet
-	fail := func(err error) ([]Sheet, error) {
+	return ReadLines(name, r, maxRawLine, maxRawSheets, "sheets", (*Sheet).check, checkSheets)
+}
+
+// ReadLines reads a gzipped file of a JSON value a line, of at most longest
+// bytes a line and most lines, called what in errors. It checks each value, and
+// all of them at the end; name is for errors.
+func ReadLines[T any](name string, r io.Reader, longest, most int, what string, check func(*T) error, all func([]T) error) ([]T, error) {
+	var out []T
+	fail := func(err error) ([]T, error) {
 		return nil, &fault.Error{Op: "read raw rows", Path: fmt.Sprintf("%s:%d", name, len(out)+1), Err: err,
 			Exit: fault.ExitVerify, Hint: "run the benchmark again"}
 	}
@@ -107,24 +114,24 @@ func ReadRaw(name string, r io.Reader) ([]Sheet, error) {
 	}
 	defer zr.Close()
 	sc := bufio.NewScanner(zr)
-	sc.Buffer(make([]byte, 0, 64<<10), maxRawLine)
+	sc.Buffer(make([]byte, 0, 64<<10), longest)
 	for sc.Scan() {
-		if len(out) >= maxRawSheets {
-			return fail(fmt.Errorf("more than %d sheets", maxRawSheets))
+		if len(out) >= most {
+			return fail(fmt.Errorf("more than %d %s", most, what))
 		}
-		var s Sheet
-		if err := json.Unmarshal(sc.Bytes(), &s); err != nil {
+		var x T
+		if err := json.Unmarshal(sc.Bytes(), &x); err != nil {
 			return fail(err)
 		}
-		if err := s.check(); err != nil {
+		if err := check(&x); err != nil {
 			return fail(err)
 		}
-		out = append(out, s)
+		out = append(out, x)
 	}
 	if err := sc.Err(); err != nil {
 		return fail(err)
 	}
-	if err := checkSheets(out); err != nil {
+	if err := all(out); err != nil {
 		return fail(err)
 	}
 	return out, nil

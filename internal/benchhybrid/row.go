@@ -1,7 +1,6 @@
 package benchhybrid
 
 import (
-	"bufio"
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
@@ -253,37 +252,12 @@ const (
 
 // ReadRows reads what WriteRows wrote, and checks each row; name is for errors.
 func ReadRows(name string, r io.Reader) ([]Row, error) {
-	var out []Row
-	fail := func(err error) ([]Row, error) {
-		return nil, &fault.Error{Op: "read raw rows", Path: fmt.Sprintf("%s:%d", name, len(out)+1), Err: err, Exit: fault.ExitVerify, Hint: "run the benchmark again"}
-	}
-	zr, err := gzip.NewReader(r)
-	if err != nil {
-		return fail(err)
-	}
-	defer zr.Close()
-	sc := bufio.NewScanner(zr)
-	sc.Buffer(make([]byte, 0, 64<<10), mostRow)
-	for sc.Scan() {
-		if len(out) >= mostRows {
-			return fail(fmt.Errorf("more than %d rows", mostRows))
+	return bench.ReadLines(name, r, mostRow, mostRows, "rows", (*Row).check, func(rows []Row) error {
+		if len(rows) == 0 {
+			return errors.New("no row")
 		}
-		var x Row
-		if err := json.Unmarshal(sc.Bytes(), &x); err != nil {
-			return fail(err)
-		}
-		if err := x.check(); err != nil {
-			return fail(err)
-		}
-		out = append(out, x)
-	}
-	if err := sc.Err(); err != nil {
-		return fail(err)
-	}
-	if len(out) == 0 {
-		return fail(errors.New("no row"))
-	}
-	return out, nil
+		return nil
+	})
 }
 
 func (r *Row) check() error {

@@ -59,16 +59,9 @@ func ParseEmbedded(data []byte) (*Pool, error) {
 
 // Parse reads a pool from memory. Every length is checked before it is used.
 func Parse(data []byte) (*Pool, error) {
-	f, err := gguf.Parse(data)
+	r, err := begin(data, fileType, "a Crayon pool")
 	if err != nil {
 		return nil, err
-	}
-	r := reader{f: f}
-	if t, _ := f.String("general.type"); t != fileType {
-		return nil, fmt.Errorf("general.type is %q: not a Crayon pool", t)
-	}
-	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
-		return nil, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
 	}
 	p := &Pool{digest: sum(data), size: len(data), data: data}
 	r.pool(p)
@@ -84,7 +77,7 @@ func Parse(data []byte) (*Pool, error) {
 	if p.Stack, err = r.stack(p.Base.Shape, "", len(p.Members), owner); err != nil {
 		return nil, err
 	}
-	p.sides = f.Tensor(sideName(p.Stack.Slots()[0], "a")).Type // all are stored alike
+	p.sides = r.f.Tensor(sideName(p.Stack.Slots()[0], "a")).Type // all are stored alike
 	if p.Made.Store == "" {
 		p.Made.Store = p.sides.String()
 	}
@@ -92,6 +85,22 @@ func Parse(data []byte) (*Pool, error) {
 		return nil, err
 	}
 	return p, r.err
+}
+
+// begin reads a file of the type kind, which is called what in errors.
+func begin(data []byte, kind, what string) (reader, error) {
+	f, err := gguf.Parse(data)
+	if err != nil {
+		return reader{}, err
+	}
+	r := reader{f: f}
+	if t, _ := f.String("general.type"); t != kind {
+		return r, fmt.Errorf("general.type is %q: not %s", t, what)
+	}
+	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
+		return r, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
+	}
+	return r, nil
 }
 
 // sum is the sha256 of data, hex.

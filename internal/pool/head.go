@@ -61,16 +61,9 @@ func parseHead(data []byte) (*Pool, error) {
 	if len(data) > MaxHead {
 		return nil, fmt.Errorf("more than %d bytes", MaxHead)
 	}
-	f, err := gguf.Parse(data)
+	r, err := begin(data, headType, "the head of a pool")
 	if err != nil {
 		return nil, err
-	}
-	r := reader{f: f}
-	if t, _ := f.String("general.type"); t != headType {
-		return nil, fmt.Errorf("general.type is %q: not the head of a pool", t)
-	}
-	if v := r.uint("crayon.version", 1<<16); v != fileVersion {
-		return nil, fmt.Errorf("pool file version %d, this program reads version %d", v, fileVersion)
 	}
 	p := &Pool{digest: r.string("crayon.head.pool"), size: len(data), head: sum(data)}
 	if raw, err := hex.DecodeString(p.digest); err != nil || len(raw) != 32 || p.digest != strings.ToLower(p.digest) {
