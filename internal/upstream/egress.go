@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 
 	"crayon/internal/fault"
@@ -69,7 +67,7 @@ func (g *Gate) screen(c *caller, parts []privacy.Part) error {
 	found, p := []privacy.Match(nil), (*Private)(nil)
 	tainted, err := g.taint.has(c.conversation)
 	if err == nil && !tainted && !c.private {
-		found, err = g.privacy.Scan(parts)
+		found, err = g.scan(parts)
 	}
 	switch {
 	case c.private:
@@ -85,93 +83,6 @@ func (g *Gate) screen(c *caller, parts []privacy.Part) error {
 	}
 	// Held in memory also where it can't be written; this request stays anyway.
 	return errors.Join(private(p), g.taint.add(c.conversation))
-}
-
-// partsOf are all texts of a request's body: the turns of the conversation by
-// their roles, and every other string and large number.
-func partsOf(body []byte) []privacy.Part {
-	if len(body) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	var v any
-	if dec.Decode(&v) != nil || dec.More() {
-		return []privacy.Part{{Role: "user", Text: string(body)}}
-	}
-	var parts []privacy.Part
-	fields, ok := v.(map[string]any)
-	if !ok {
-		return append(parts, privacy.Part{Text: strings.Join(stringsOf(v, nil), "\n")})
-	}
-	for name, x := range fields {
-		turns, ok := x.([]any)
-		switch {
-		case name == "messages" && ok:
-			for _, turn := range turns {
-				role := "user"
-				if m, ok := turn.(map[string]any); ok {
-					if r, ok := m["role"].(string); ok && len(r) < 16 {
-						role = r
-						delete(m, "role")
-					}
-					// What is said, and beside it all that is not.
-					parts = append(parts, privacy.Part{Role: role, Text: said(m["content"])})
-					if _, plain := m["content"].(string); plain {
-						delete(m, "content")
-					}
-				}
-				if rest := stringsOf(turn, nil); len(rest) > 0 {
-					parts = append(parts, privacy.Part{Text: strings.Join(rest, "\n")})
-				}
-			}
-		case name != "seed":
-			parts = append(parts, privacy.Part{Text: strings.Join(append(stringsOf(x, nil), name), "\n")})
-		}
-	}
-	return parts
-}
-
-// said is the text of a message's content: a string, or parts with texts.
-func said(content any) string {
-	switch c := content.(type) {
-	case string:
-		return c
-	case []any:
-		var texts []string
-		for _, part := range c {
-			if m, ok := part.(map[string]any); ok {
-				if text, ok := m["text"].(string); ok {
-					texts = append(texts, text)
-				}
-			}
-		}
-		return strings.Join(texts, "\n")
-	}
-	return ""
-}
-
-// leastDigits is how long a number must be to be looked at.
-const leastDigits = 8
-
-func stringsOf(v any, to []string) []string {
-	switch v := v.(type) {
-	case string:
-		return append(to, v)
-	case json.Number:
-		if len(v) >= leastDigits {
-			return append(to, string(v))
-		}
-	case []any:
-		for _, x := range v {
-			to = stringsOf(x, to)
-		}
-	case map[string]any:
-		for k, x := range v {
-			to = stringsOf(x, append(to, k))
-		}
-	}
-	return to
 }
 
 // refuse lists a call that does not leave.
@@ -191,6 +102,20 @@ func (g *Gate) refuse(e Entry, err error) error {
 		return errors.Join(err, lerr)
 	}
 	return err
+}
+
+// scan finds what is private in the parts as they are, and as they read once
+// the escapes of JSON that stands within them are undone.
+func (g *Gate) scan(parts []privacy.Part) ([]privacy.Match, error) {
+	found, err := g.privacy.Scan(parts)
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	plain, err := unescaped(parts)
+	if err != nil || plain == nil {
+		return nil, err
+	}
+	return g.privacy.Scan(plain)
 }
 
 type roundTripper struct {
@@ -222,9 +147,8 @@ func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	var h *hold
 	var m *meter
 	if t.purpose == purposeChat && req.Method == http.MethodPost {
-		o, most := outlineOf(body)
-		m = &meter{most: most, unbounded: o.unbounded, stream: o.Stream}
-		if h, err = g.reserve(who, most); err != nil {
+		m = newMeter(body)
+		if h, err = g.reserve(who, m.most); err != nil {
 			return nil, g.refuse(e, err)
 		}
 	}

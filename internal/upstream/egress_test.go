@@ -638,7 +638,7 @@ func TestOutline(t *testing.T) {
 	_, most := outlineOf([]byte(`{"max_tokens":5,"n":3}`))
 	require.Equal(t, tokens{in: 22 + promptExtra, out: 15}, most)
 	o, most := outlineOf([]byte(`{"stream":true}`))
-	require.True(t, o.Stream && o.unbounded)
+	require.True(t, o.stream && o.unbounded)
 	require.Equal(t, int64(defaultAnswer), most.out)
 	_, most = outlineOf([]byte(`{"max_tokens":5,"max_completion_tokens":9}`))
 	require.Equal(t, int64(9), most.out)

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"syscall"
+
+	"github.com/tidwall/gjson"
 )
 
 // How the tokens of a call were counted.
@@ -24,30 +27,47 @@ const promptExtra = 64
 // defaultAnswer is the longest answer, in tokens, where a request sets none.
 const defaultAnswer = 4096
 
+// maxChoices bounds the answers that are counted with for one request.
+const maxChoices = 1 << 10
+
 // outline is what the gate reads of a chat request.
 type outline struct {
-	Stream    bool   `json:"stream"`
-	Max       *int64 `json:"max_tokens"`
-	MaxNew    *int64 `json:"max_completion_tokens"`
-	N         *int64 `json:"n"`
-	unbounded bool   // it sets no longest answer
+	stream    bool
+	usage     bool  // a stream is to end with its usage
+	choices   int64 // how many answers it asks for, at least 1
+	longest   int64 // the longest of each, in tokens; 0: it sets none
+	unbounded bool  // it sets none
 }
 
+// outlineOf reads a request by the very names that its server reads: Go's own
+// reading of JSON would take "Max_Tokens" for max_tokens.
 func outlineOf(body []byte) (o outline, most tokens) {
+	o = outline{choices: 1, unbounded: true}
 	// A body that can't be read is refused by the server or costs the default.
-	_ = json.Unmarshal(body, &o)
-	out := int64(-1)
-	for _, m := range []*int64{o.Max, o.MaxNew} {
-		if m != nil && *m >= 0 {
-			out = max(out, min(*m, maxTokens))
-		}
+	if gjson.ValidBytes(body) {
+		gjson.ParseBytes(body).ForEach(func(name, v gjson.Result) bool {
+			switch name.String() {
+			case "stream":
+				o.stream = v.Type == gjson.True
+			case "stream_options":
+				o.usage = v.Get("include_usage").Type == gjson.True
+			case "max_tokens", "max_completion_tokens":
+				if v.Type == gjson.Number && v.Num >= 0 {
+					o.unbounded, o.longest = false, max(o.longest, int64(min(math.Ceil(v.Num), maxTokens)))
+				}
+			case "n":
+				if v.Type == gjson.Number && v.Num > 1 {
+					o.choices = int64(min(math.Ceil(v.Num), maxChoices))
+				}
+			}
+			return true
+		})
 	}
-	if o.unbounded = out < 0; o.unbounded {
+	out := o.longest
+	if o.unbounded {
 		out = defaultAnswer
 	}
-	if o.N != nil && *o.N > 1 {
-		out *= min(*o.N, 1<<10)
-	}
+	out *= o.choices
 	// Every token is at least a byte.
 	return o, tokens{in: int64(len(body)) + promptExtra, out: min(out, maxTokens)}
 }
@@ -59,13 +79,20 @@ type meter struct {
 	most      tokens // reserved
 	unbounded bool   // the request set no longest answer
 	stream    bool   // the answer is events
+	choices   int64  // how many answers were asked for
 	line      bytes.Buffer
 	long      bool
 
 	usage    *tokens
-	text     int64 // bytes of text, of tool calls too
-	pieces   int64 // events with text
-	finished bool
+	whole    bool           // usage is that of the whole answer
+	text     int64          // bytes of text, of tool calls too
+	pieces   int64          // events with text
+	finished map[int64]bool // answers that came to their end
+}
+
+func newMeter(body []byte) *meter {
+	o, most := outlineOf(body)
+	return &meter{most: most, unbounded: o.unbounded, stream: o.stream, choices: o.choices}
 }
 
 // maxEvent bounds an event that is read for its counts, in bytes.
@@ -140,6 +167,7 @@ func (m *meter) count(data []byte) {
 			Total      int64 `json:"total_tokens"`
 		} `json:"usage"`
 		Choices []struct {
+			Index   int64           `json:"index"`
 			Finish  *string         `json:"finish_reason"`
 			Delta   json.RawMessage `json:"delta"`
 			Message json.RawMessage `json:"message"`
@@ -154,9 +182,15 @@ func (m *meter) count(data []byte) {
 			t = tokens{max(t.in, m.usage.in), max(t.out, m.usage.out)}
 		}
 		m.usage = &t
+		m.whole = m.whole || !m.stream || len(c.Choices) == 0
 	}
 	for _, x := range c.Choices {
-		m.finished = m.finished || x.Finish != nil && *x.Finish != ""
+		if x.Finish != nil && *x.Finish != "" {
+			if m.finished == nil {
+				m.finished = map[int64]bool{}
+			}
+			m.finished[x.Index] = true
+		}
 		n := int64(0)
 		for _, raw := range []json.RawMessage{x.Delta, x.Message} {
 			var v any
@@ -167,6 +201,7 @@ func (m *meter) count(data []byte) {
 		if n > 0 {
 			m.text += n
 			m.pieces++
+			m.whole = m.whole && !m.stream // what came before it counted less
 		}
 	}
 }
@@ -217,11 +252,11 @@ func (m *meter) spent(status int, cause error) (tokens, string) {
 		byBytes.out = min(m.text, m.most.out)
 	}
 	switch {
-	case m.usage != nil && m.finished:
+	case m.usage != nil && len(m.finished) > 0 && (m.whole || int64(len(m.finished)) >= m.choices):
 		return *m.usage, countedUsage
 	case m.usage != nil:
 		return tokens{max(m.usage.in, byBytes.in), max(m.usage.out, byBytes.out)}, countedBytes
-	case m.text > 0 || m.finished:
+	case m.text > 0 || len(m.finished) > 0:
 		return byBytes, countedBytes
 	}
 	return m.most, countedMost

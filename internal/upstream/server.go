@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +18,6 @@ import (
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/param"
-	"github.com/tidwall/sjson"
 )
 
 // ServerOptions say which server answers and how long it may take.
@@ -172,9 +170,10 @@ type Request struct {
 	Private      bool   // tagged so: it does not leave
 
 	// Body, if set, is a chat request as a client made it, with tools, response
-	// format and all: it leaves as it is but for model, stream, and where the
-	// budget needs one, max_tokens. Of the fields above only the last five and
-	// Model count then.
+	// format and all: it leaves as it is but for model, stream, the usage that a
+	// stream ends with, and where the budget needs one, max_tokens. No field of
+	// it may be there twice. Of the fields above only Model, Why, Key,
+	// Conversation and Private count then.
 	Body json.RawMessage
 }
 
@@ -284,32 +283,6 @@ func (s *Server) notAble(r Request, err error) error {
 		return s.gate.refuse(s.entry(r), err)
 	}
 	return err
-}
-
-// body is a client's own request, set to this server.
-func (s *Server) body(model string, r Request, stream bool) ([]byte, error) {
-	body := []byte(r.Body)
-	var err error
-	if !json.Valid(body) || !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-		err = errors.New("not a JSON object")
-	}
-	set := func(name string, v any) {
-		if err == nil {
-			body, err = sjson.SetBytes(body, name, v)
-		}
-	}
-	set("model", model)
-	set("stream", stream)
-	if stream {
-		set("stream_options.include_usage", true)
-	}
-	if o, _ := outlineOf(r.Body); o.unbounded && s.gate.budget.bounded(r.Key) {
-		set("max_tokens", defaultAnswer)
-	}
-	if err != nil {
-		return nil, &fault.Error{Op: "ask server", Path: "body", Err: err, Exit: fault.ExitUsage}
-	}
-	return body, nil
 }
 
 // Complete asks for a whole answer.

@@ -28,7 +28,7 @@ type Stream struct {
 
 	start time.Time
 	undo  *privacy.Restorer
-	raws  bool // every piece of a client's own request is told, not text alone
+	raws  *raws // every chunk of a client's own request is told, not text alone; nil for others
 	raw   json.RawMessage
 	delta string
 	last  bool // nothing more is to be read
@@ -39,8 +39,8 @@ type Stream struct {
 	reply Reply
 }
 
-// Stream asks for an answer in pieces. It returns when the first piece of text
-// is there, or the whole answer is empty; every failure before that is
+// Stream asks for an answer in pieces. It returns when the first piece that says
+// something is there, or the whole answer is empty; every failure before that is
 // returned here, so that another can still answer. Close the stream.
 func (s *Server) Stream(ctx context.Context, r Request) (_ *Stream, err error) {
 	start := time.Now()
@@ -50,8 +50,12 @@ func (s *Server) Stream(ctx context.Context, r Request) (_ *Stream, err error) {
 	}
 	defer func() { s.breaker.leave(err) }()
 	for n := 0; ; n++ {
-		st := s.open(ctx, p, opts)
-		st.start, st.raws, st.undo = start, r.Body != nil, undo.Stream()
+		var raw *raws
+		if r.Body != nil {
+			raw = newRaws(r.Body)
+		}
+		st := s.open(ctx, p, raw.watch(opts))
+		st.start, st.raws, st.undo = start, raw, undo.Stream()
 		st.reply.Attempts = n + 1
 		st.advance()
 		if st.err == nil {
@@ -75,7 +79,8 @@ func (s *Server) open(parent context.Context, p openai.ChatCompletionNewParams, 
 	return st
 }
 
-// Next waits for the next piece of text; false at the end and on failure.
+// Next waits for the next piece: of text, or for a Request with a Body any chunk
+// that its client is to be told. It is false at the end and on failure.
 func (st *Stream) Next() bool {
 	if st.held {
 		st.held = false
@@ -86,6 +91,7 @@ func (st *Stream) Next() bool {
 	}
 	st.timer.Reset(st.server.opt.Idle)
 	st.advance()
+	st.timer.Stop() // who takes the piece may take his time
 	if st.err != nil {
 		st.server.breaker.leave(st.err) // a stream that breaks off is a failure too
 		st.err = st.server.fault(st.err, "")
@@ -93,11 +99,13 @@ func (st *Stream) Next() bool {
 	return !st.ended && st.err == nil
 }
 
-// Delta is the piece of text that Next found.
+// Delta is the piece of text that Next found, of the first answer; "" for a chunk
+// without any.
 func (st *Stream) Delta() string { return st.delta }
 
-// Raw is the piece that Next found as the server gave it, tool calls and all,
-// for a Request with a Body; nil for others.
+// Raw is the chunk that Next found as the server gave it, whatever it holds, for a
+// Request with a Body; nil for others. The usage that ends a stream is told only
+// if the body asks for it.
 func (st *Stream) Raw() json.RawMessage { return st.raw }
 
 // Err is the failure that ended the stream, nil after a whole answer. A stream
@@ -121,46 +129,19 @@ func (st *Stream) Close() error {
 
 // advance reads to the next chunk with text, or to the end.
 func (st *Stream) advance() {
-	begun := st.text.Len() > 0 || st.raw != nil
+	if st.raws != nil {
+		st.advanceRaw()
+		return
+	}
+	begun := st.text.Len() > 0
 	for !st.last && st.sse.Next() {
-		chunk := st.sse.Current()
 		if begun {
 			st.timer.Reset(st.server.opt.Idle)
 		}
-		if chunk.ID != "" && st.reply.ID == "" {
-			st.reply.ID = chunk.ID
-		}
-		if chunk.Model != "" && st.reply.Model == "" {
-			st.reply.Model = chunk.Model
-		}
-		if u := chunk.Usage; u.TotalTokens > 0 {
-			st.reply.Usage = Usage{u.PromptTokens, u.CompletionTokens, u.TotalTokens}
-		}
-		for _, c := range chunk.Choices {
-			if c.Index != 0 {
-				continue
-			}
-			if c.FinishReason != "" {
-				st.reply.FinishReason = c.FinishReason
-			}
-			text := c.Delta.Content
-			if text == "" {
-				text = c.Delta.Refusal
-			}
-			if st.raws {
-				// A role alone is nothing said.
-				if text != "" || c.FinishReason != "" || len(c.Delta.ToolCalls) > 0 {
-					st.delta, st.raw = text, json.RawMessage(chunk.RawJSON())
-					st.text.WriteString(text)
-					return
-				}
-				continue
-			}
-			if text = st.undo.Write(text); text != "" {
-				st.delta = text
-				st.text.WriteString(text)
-				return
-			}
+		if text := st.undo.Write(st.take(st.sse.Current())); text != "" {
+			st.delta = text
+			st.text.WriteString(text)
+			return
 		}
 	}
 	if rest := st.undo.Flush(); rest != "" {
@@ -169,11 +150,43 @@ func (st *Stream) advance() {
 		st.text.WriteString(rest)
 		return
 	}
+	st.end(st.reply.FinishReason != "", begun)
+}
+
+// take notes what a chunk says of the reply, and gives its text.
+func (st *Stream) take(chunk openai.ChatCompletionChunk) (text string) {
+	if chunk.ID != "" && st.reply.ID == "" {
+		st.reply.ID = chunk.ID
+	}
+	if chunk.Model != "" && st.reply.Model == "" {
+		st.reply.Model = chunk.Model
+	}
+	if u := chunk.Usage; u.TotalTokens > 0 {
+		st.reply.Usage = Usage{u.PromptTokens, u.CompletionTokens, u.TotalTokens}
+	}
+	for _, c := range chunk.Choices {
+		if c.Index != 0 {
+			continue
+		}
+		if c.FinishReason != "" {
+			st.reply.FinishReason = c.FinishReason
+		}
+		if c.Delta.Content != "" {
+			text += c.Delta.Content
+		} else {
+			text += c.Delta.Refusal
+		}
+	}
+	return text
+}
+
+// end closes an answer of which nothing more comes.
+func (st *Stream) end(whole, begun bool) {
 	st.timer.Stop()
 	st.reply.Took = time.Since(st.start)
 	err := st.sse.Err()
 	switch {
-	case st.reply.FinishReason != "":
+	case whole:
 		// The answer was whole; what broke after it harms nobody.
 		st.ended = true
 	case err != nil:

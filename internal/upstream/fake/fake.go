@@ -341,6 +341,21 @@ func ToolCall(calls string) Step {
 	}
 }
 
+// Events streams data as they are given, an event each, and ends; with cut the
+// connection breaks after them.
+func Events(cut bool, data ...string) Step {
+	return func(w http.ResponseWriter, r *http.Request, c Call, done <-chan struct{}) {
+		startStream(w)
+		for _, d := range data {
+			fmt.Fprintf(w, "data: %s\n\n", d)
+			flush(w)
+		}
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
 func begin(w http.ResponseWriter, c Call, text string, n int) {
 	if !c.Body.Stream {
 		c.charge(promptTokens + int64(len(pieces(text))))
