@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -77,6 +78,35 @@ func TestUpdate(t *testing.T) {
 	stale, err = update(root, true)
 	require.NoError(t, err)
 	require.Empty(t, stale)
+}
+
+// Tables of `crayon bench hybrid`, as they stand in a document of a small report.
+func TestHybridTables(t *testing.T) {
+	root := "testdata"
+	stale, err := update(root, true)
+	require.NoError(t, err)
+	require.Empty(t, stale, "look at the change: go run ./bench/figures -root bench/figures/testdata")
+	data, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	columns := -1
+	for line := range strings.Lines(string(data)) { // every table is rectangular
+		if !strings.HasPrefix(line, "|") {
+			columns = -1
+		} else if n := strings.Count(line, "|"); columns == -1 {
+			columns = n
+		} else {
+			require.Equal(t, columns, n, line)
+		}
+	}
+	require.Contains(t, string(data), "| SIMULATED server, 0.9 |")
+	require.Contains(t, string(data), "`bench/results/absent.json`")
+	_, err = hybridTable(t.TempDir(), "gone")
+	require.NoError(t, err)
+	bad := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(bad, "bench", "results"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(bad, "bench", "results", "bad.json"), []byte(`{"rows":"many"}`), 0o644))
+	_, err = hybridTable(bad, "bad")
+	require.Error(t, err)
 }
 
 // A race of few rows, however new, does not push out a whole one.

@@ -19,17 +19,19 @@ import (
 
 // sources make the text of a marker from its argument.
 var sources = map[string]func(root, arg string) (string, error){
-	"bench":    benchTable,
-	"full":     benchFull,
-	"brief":    benchBrief,
-	"shots":    benchShots,
-	"demo":     demoTable,
-	"pool":     poolCard,
-	"members":  poolMembers,
-	"data":     dataTable,
-	"models":   modelTable,
-	"settings": settingTable,
-	"peer":     peerTable,
+	"bench":       benchTable,
+	"hybrid":      hybridTable,
+	"hybridsides": hybridSides,
+	"full":        benchFull,
+	"brief":       benchBrief,
+	"shots":       benchShots,
+	"demo":        demoTable,
+	"pool":        poolCard,
+	"members":     poolMembers,
+	"data":        dataTable,
+	"models":      modelTable,
+	"settings":    settingTable,
+	"peer":        peerTable,
 }
 
 // result reads bench/results/NAME.json into v; here is false when it is not there.

@@ -38,6 +38,7 @@ type Figures struct {
 	Servers   map[string]*VariantFigure `json:"servers"`           // by form of the prompt
 	Asked     string                    `json:"asked"`             // the form the figures are of: the one with most right
 	Datasets  map[string]*Against       `json:"datasets"`          // the queries' data sets
+	Sides     []Side                    `json:"sides"`             // both sides by group of users, on own and foreign queries
 	Promises  []Promise                 `json:"promises"`          // kept on rows that a calibration has not seen
 	Latency   *Latency                  `json:"latency"`           // and cost
 	LeftOut   int                       `json:"left_out"`          // rows that the server did not answer
@@ -66,6 +67,23 @@ type Against struct {
 	Bare   float64 `json:"bare"`
 	Server float64 `json:"server"`
 }
+
+// Side is both sides on one part of the rows.
+type Side struct {
+	Group bench.Group `json:"group"` // of the users; "": all
+	Part  string      `json:"part"`  // ownPart, otherPart, or "": both
+	Users int         `json:"users"`
+	Against
+}
+
+// The parts of a stream: queries of the user's own task, and foreign ones.
+const (
+	ownPart   = "own"
+	otherPart = "other"
+)
+
+// groupOrder is that of tables.
+var groupOrder = []bench.Group{bench.Seen, bench.NewSubject, bench.NewDataset, bench.Related}
 
 // Latency is what a query takes and costs, by share sent: the device drafts
 // every query, and what is sent waits for the server besides.
@@ -125,7 +143,7 @@ func Judge(ctx context.Context, rows []Row, o JudgeOptions) (*Figures, error) {
 		taskDevice: fit.taskDevice, taskServer: fit.taskServer, toldDevice: fit.toldDevice, toldServer: fit.toldServer}
 	f.Section = *main.section(all, &o)
 	f.Bare, f.Transfer = bare.section(all, &o), far.section(all, &o)
-	for _, g := range []bench.Group{bench.Seen, bench.NewSubject, bench.NewDataset, bench.Related} {
+	for _, g := range groupOrder {
 		if at := where(rows, func(r *Row) bool { return r.Group == g }); len(at) > 0 {
 			f.Groups[g] = main.section(at, &o)
 		}
@@ -231,10 +249,7 @@ func (f *Figures) ways(rows []Row) {
 			d = &Against{}
 			f.Datasets[r.Dataset] = d
 		}
-		d.Rows++
-		d.Device += r.right(r.Picks[Custom])
-		d.Bare += r.right(r.Picks[Base])
-		d.Server += r.right(r.Server[f.Asked])
+		d.add(r, f.Asked)
 		for way, pick := range r.Picks {
 			f.Ways[way] += r.right(pick)
 			if r.Own {
@@ -246,13 +261,47 @@ func (f *Figures) ways(rows []Row) {
 		}
 	}
 	for _, d := range f.Datasets {
-		n := float64(d.Rows)
-		d.Device, d.Bare, d.Server = bench.Rounded(d.Device/n), bench.Rounded(d.Bare/n), bench.Rounded(d.Server/n)
+		d.divide()
 	}
+	f.sides(rows)
 	for way := range f.Ways {
 		f.Ways[way], f.OwnWays[way] = bench.Rounded(f.Ways[way]/float64(len(rows))), bench.Rounded(f.OwnWays[way]/max(1, own))
 	}
 	f.Strange = bench.Rounded(1 - own/float64(len(rows)))
+}
+
+// add counts a row; divide makes shares of the counts.
+func (d *Against) add(r *Row, asked string) {
+	d.Rows++
+	d.Device += r.right(r.Picks[Custom])
+	d.Bare += r.right(r.Picks[Base])
+	d.Server += r.right(r.Server[asked])
+}
+
+func (d *Against) divide() {
+	n := float64(d.Rows)
+	d.Device, d.Bare, d.Server = bench.Rounded(d.Device/n), bench.Rounded(d.Bare/n), bench.Rounded(d.Server/n)
+}
+
+// sides are both sides of all users and of each group, on own and foreign queries
+// and on both.
+func (f *Figures) sides(rows []Row) {
+	for _, g := range append([]bench.Group{""}, groupOrder...) {
+		for _, part := range []string{"", ownPart, otherPart} {
+			s := Side{Group: g, Part: part}
+			users := map[string]bool{}
+			for i := range rows {
+				if r := &rows[i]; (g == "" || r.Group == g) && (part == "" || r.Own == (part == ownPart)) {
+					s.add(r, f.Asked)
+					users[r.User] = true
+				}
+			}
+			if s.Users = len(users); s.Users > 0 {
+				s.divide()
+				f.Sides = append(f.Sides, s)
+			}
+		}
+	}
 }
 
 // drawn is a simulated server's being right: a draw of each row's own.
@@ -296,39 +345,68 @@ func (f *Figures) latency(rows []Row, o *JudgeOptions) {
 type Target struct {
 	Name     string   `json:"name"`
 	Reach    float64  `json:"reach"`
+	Most     bool     `json:"most,omitempty"` // Reach is the most it may be, not the least
 	Measured *float64 `json:"measured"`
+	Low      *float64 `json:"low,omitempty"` // 95 % of the resamples lie in, where it was resampled
+	High     *float64 `json:"high,omitempty"`
 	Reached  bool     `json:"reached"`
 }
 
+// targets holds the figures against what was to be reached. A difference has to
+// be above 0 with its interval.
 func (f *Figures) targets() {
-	add := func(name string, reach float64, x *float64, reached bool) {
-		f.Targets = append(f.Targets, Target{name, reach, x, reached})
+	add := func(t Target, interval *Figure) {
+		if interval != nil {
+			t.Low, t.High = &interval.Low, &interval.High
+		}
+		f.Targets = append(f.Targets, t)
 	}
-	least := func(name string, reach float64, x *float64) { add(name, reach, x, x != nil && *x >= reach) }
-	most := func(name string, reach float64, x *float64) { add(name, reach, x, x != nil && *x <= reach) }
-	least("AUROC of \"the device is right\", mean over users", 0.68, f.AUROCWithin)
-	least("the same, all rows together", 0.80, f.AUROC)
-	least("AUROC of \"own task or not\", mean over users", 0.95, f.Scope)
-	least("share of the winnable gain at 30 % sent", 0.40, f.WinnableShare["0.3"])
-	least("share of the winnable gain at 50 % sent", 0.65, f.WinnableShare["0.5"])
+	least := func(name string, reach float64, x *float64, interval *Figure) {
+		add(Target{Name: name, Reach: reach, Measured: x, Reached: x != nil && *x >= reach}, interval)
+	}
+	least("AUROC of \"the device is right\", mean over users", 0.68, f.AUROCWithin, f.Intervals["auroc_within_user"])
+	least("the same, all rows together", 0.80, f.AUROC, f.Intervals["auroc"])
+	least("AUROC of \"own task or not\", mean over users", 0.95, f.Scope, f.Intervals["scope_auroc"])
+	least("share of the winnable gain at 30 % sent", 0.40, f.WinnableShare["0.3"], f.Intervals["winnable_share 0.3"])
+	least("share of the winnable gain at 50 % sent", 0.65, f.WinnableShare["0.5"], f.Intervals["winnable_share 0.5"])
 	for _, rival := range []string{maxProbability, learnedRouter} {
 		var x *float64
-		if a := f.AreaOver[rival]; a != nil {
+		a := f.AreaOver[rival]
+		if a != nil {
 			x = &a.Value
 		}
-		add("area over "+rival+", interval above 0", 0, x, f.AreaOver[rival].shown())
+		add(Target{Name: "area over " + rival + ", interval above 0", Measured: x, Reached: a.shown()}, a)
 	}
-	most("calibration error", 0.03, f.ECE)
-	least("Brier skill", 0.10, f.BrierSkill)
+	add(Target{Name: "calibration error", Reach: 0.03, Most: true, Measured: f.ECE, Reached: f.ECE != nil && *f.ECE <= 0.03}, nil)
+	least("Brier skill", 0.10, f.BrierSkill, nil)
 	for _, p := range f.Promises {
 		share := p.Kept
-		least("promised "+string(p.What)+" held within "+fmt.Sprint(p.Margin), 0.95, &share)
+		least(fmt.Sprintf("promised %s of %.2f held within %v on unseen rows, share of resamples", p.What, p.Target, p.Margin), 0.95, &share, nil)
 	}
 }
 
+// text is the figure with its interval. Areas are small, so theirs are longer.
 func (t *Target) text() string {
 	if t.Measured == nil || math.IsNaN(*t.Measured) {
 		return "-"
 	}
-	return fmt.Sprintf("%.3f", *t.Measured)
+	form := "%.3f"
+	if t.Reach == 0 {
+		form = "%+.4f"
+	}
+	out := fmt.Sprintf(form, *t.Measured)
+	if t.Low != nil && t.High != nil {
+		out += fmt.Sprintf(" ["+form+", "+form+"]", *t.Low, *t.High)
+	}
+	return out
+}
+
+func (t *Target) asked() string {
+	switch {
+	case t.Reach == 0:
+		return "above 0"
+	case t.Most:
+		return fmt.Sprintf("at most %.2f", t.Reach)
+	}
+	return fmt.Sprintf("%.2f", t.Reach)
 }

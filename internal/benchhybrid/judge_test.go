@@ -104,6 +104,17 @@ func TestKnownTruthsAreRecovered(t *testing.T) {
 	require.Equal(t, calibrate.Share, f.Promises[0].What)
 	require.Equal(t, 183, f.Promises[0].Calibrated)
 	require.Len(t, f.Targets, 9+len(f.Promises))
+	require.Equal(t, f.Intervals["auroc"].Low, *f.Targets[1].Low)
+	require.InDelta(t, truth, *f.Ranks[maxProbability].AUROC, 1e-6)
+	require.InDelta(t, *f.AUROCWithin, *f.Ranks[crayonRouter].Within, 1e-9)
+	require.NotNil(t, f.Ranks[learnedRouter].AUROC)
+	require.NotContains(t, f.Ranks, randomRouter)
+	whole, own, other := f.Sides[0], f.Sides[1], f.Sides[2]
+	require.Equal(t, []string{"", ownPart, otherPart}, []string{whole.Part, own.Part, other.Part})
+	require.InDelta(t, f.Bare.Device, whole.Bare, 1e-9)
+	require.InDelta(t, f.Parts[otherPart].Server, other.Server, 1e-9)
+	require.InDelta(t, whole.Device, 0.7*own.Device+0.3*other.Device, 1e-5)
+	require.Len(t, f.Sides, 6, "all users, and those seen")
 
 	again := append([]Row(nil), rows...)
 	rand.New(rand.NewPCG(1, 1)).Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
@@ -130,6 +141,15 @@ func TestKnownTruthsAreRecovered(t *testing.T) {
 	require.Contains(t, page.String(), "SIMULATED server, 0.75")
 	require.NoError(t, r.WriteText(&text))
 	require.Contains(t, text.String(), "max_probability")
+	var md, sides bytes.Buffer
+	require.NoError(t, r.WriteMarkdown(&md))
+	require.NoError(t, r.WriteSides(&sides))
+	for _, s := range []string{"| figure | to reach |", "| SIMULATED server, 0.9 |", "| at most 0.03 |", "600 queries of 15 users", "| learned |"} {
+		require.Contains(t, md.String(), s)
+	}
+	for _, s := range []string{"| all | of other families | 15 | 180 |", "| letter0 |", "| set 3 | 120 |"} {
+		require.Contains(t, sides.String(), s)
+	}
 	require.NoError(t, r.WritePlot(&picture, "svg"))
 	require.Error(t, r.WritePlot(&picture, "gif"))
 	require.NoError(t, WriteArena(t.Context(), &export, rows, f, 0.25, nil, "small", "large"))

@@ -54,10 +54,10 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		{Title: "Accuracy by share sent", Note: "The largest gain is sent first.", Picture: bench.Chart("accuracy by share sent", "share sent", curves), Tables: t[1:2]},
 		{Title: "Simulated servers", Picture: bench.Chart("accuracy by share sent, simulated servers", "share sent", sims)},
 		{Title: "Calibration", Note: "Share right by the probability that the device is right, in 15 bins of equal mass.", Picture: bench.Chart("calibration", "probability", []bench.Panel{{Title: "customised device", Lines: []bench.Line{diagonal, calibration}}})},
-		{Title: "Sections and parts", Tables: t[2:4]},
-		{Title: "The server", Tables: t[4:5]},
-		{Title: "Promises, time and cost", Tables: t[5:7]},
-		{Title: "Data sets", Tables: t[7:]},
+		{Title: "Sections and parts", Tables: t[2:5]},
+		{Title: "The server", Tables: t[5:6]},
+		{Title: "Promises, time and cost", Tables: t[6:8]},
+		{Title: "Data sets", Tables: t[8:]},
 	}
 	for _, name := range sortedKeys(r.Digests) {
 		p.Digests = append(p.Digests, [2]string{name, r.Digests[name]})

@@ -118,51 +118,15 @@ func (r *Report) Verify(ctx context.Context, rows []Row) error {
 	return nil
 }
 
-// table is a head and rows of equal length.
-type table = bench.PageTable
-
 // tables are the report's, in order.
 func (r *Report) tables() []table {
-	targets := table{Title: "to reach", Head: []string{"figure", "to reach", "measured", "reached"}}
-	for _, t := range r.Targets {
-		targets.Rows = append(targets.Rows, []string{t.Name, fmt.Sprintf("%.2f", t.Reach), t.text(), map[bool]string{true: "yes", false: "no"}[t.Reached]})
-	}
-	curve := table{Title: "accuracy by router and share sent", Head: []string{"router", "0.1", "0.3", "0.5", "area over random", "crayon's area over its", "winnable at 0.3", "0.5"}}
-	for _, name := range r.names() {
-		row := []string{name}
-		for _, s := range shares {
-			row = append(row, fmt.Sprintf("%.3f", r.Accuracy[name][named(s)]))
-		}
-		row = append(row, interval(r.Area[name]), interval(r.AreaOver[name]))
-		for _, s := range winShares {
-			if x, ok := r.Winnable[name][named(s)]; ok {
-				row = append(row, fmt.Sprintf("%.2f", x))
-			} else {
-				row = append(row, "-")
-			}
-		}
-		curve.Rows = append(curve.Rows, row)
-	}
+	targets, curve, sections := r.targetTable(), r.routerTable(), r.sectionTable()
 	parts := table{Title: "parts of the streams under crayon's route", Head: []string{"part", "rows", "device", "server", "sent at 0.3", "accuracy", "sent at 0.5", "accuracy"}}
 	for _, name := range slices.Sorted(maps.Keys(r.Parts)) {
 		h := r.Parts[name]
 		parts.Rows = append(parts.Rows, []string{name, fmt.Sprint(h.Rows), three(h.Device), three(h.Server), three(h.Sent["0.3"]), three(h.Accuracy["0.3"]), three(h.Sent["0.5"]), three(h.Accuracy["0.5"])})
 	}
-	sections := table{Title: "sections", Head: []string{"section", "rows", "device", "server", "AUROC", "within a user", "calibration error", "Brier skill", "area", "over max probability", "over learned"}}
-	for _, s := range r.sections() {
-		sections.Rows = append(sections.Rows, []string{s.name, fmt.Sprint(s.Rows), three(s.Device), three(s.Server), number(s.AUROC), number(s.AUROCWithin), number(s.ECE), number(s.BrierSkill),
-			interval(s.Area[crayonRouter]), interval(s.AreaOver[maxProbability]), interval(s.AreaOver[learnedRouter])})
-	}
-	servers := table{Title: "the server, by form of the prompt", Head: []string{"form", "accuracy", "own rows", "other rows", "unparsable"}}
-	for _, name := range slices.Sorted(maps.Keys(r.Servers)) {
-		v := r.Servers[name]
-		servers.Rows = append(servers.Rows, []string{name, three(v.Accuracy), three(v.Own), three(v.Other), three(v.Unparsable)})
-	}
-	sets := table{Title: "data sets", Head: []string{"data set", "rows", "bare", "device", "server"}}
-	for _, name := range slices.Sorted(maps.Keys(r.Datasets)) {
-		d := r.Datasets[name]
-		sets.Rows = append(sets.Rows, []string{name, fmt.Sprint(d.Rows), three(d.Bare), three(d.Device), three(d.Server)})
-	}
+	sides, servers, sets := r.sideTable(), r.formTable(), r.setTable()
 	promised := table{Title: "promises on unseen rows", Head: []string{"promise", "target", "came, 95 % of resamples", "kept within", "share kept", "calibrated on", "unseen", "refused"}}
 	for _, p := range r.Promises {
 		promised.Rows = append(promised.Rows, []string{string(p.What), fmt.Sprintf("%.2f", p.Target), fmt.Sprintf("%.3f [%.3f, %.3f]", p.Mean, p.Low, p.High), fmt.Sprint(p.Margin), three(p.Kept),
@@ -174,34 +138,7 @@ func (r *Report) tables() []table {
 			took.Rows = append(took.Rows, []string{s, three(r.Latency.Seconds[s]), three(r.Latency.Undrafted[s]), fmt.Sprintf("%.6f", r.Latency.Cost[s])})
 		}
 	}
-	return []table{targets, curve, sections, parts, servers, promised, took, sets}
-}
-
-func (r *Report) names() []string {
-	out := []string{alwaysDevice, alwaysServer}
-	for _, x := range routers {
-		if r.Area[x.name] != nil {
-			out = append(out, x.name)
-		}
-	}
-	return out
-}
-
-type namedSection struct {
-	name string
-	*Section
-}
-
-func (r *Report) sections() []namedSection {
-	out := []namedSection{{"customised", &r.Section}, {"bare", r.Bare}, {"transfer", r.Transfer}}
-	for _, g := range slices.Sorted(maps.Keys(r.Groups)) {
-		out = append(out, namedSection{string(g), r.Groups[g]})
-	}
-	out = append(out, namedSection{"server better", r.Better}, namedSection{"server worse", r.Worse})
-	for _, a := range slices.Sorted(maps.Keys(r.Simulated)) {
-		out = append(out, namedSection{"SIMULATED server, " + a, r.Simulated[a]})
-	}
-	return out
+	return []table{targets, curve, sections, parts, sides, servers, promised, took, sets}
 }
 
 func three(x float64) string { return fmt.Sprintf("%.3f", x) }

@@ -24,20 +24,29 @@ const (
 )
 
 // routers are in the order of tables. Each gives every row a number, the largest
-// of which are sent first; nil where it cannot.
+// of which are sent first, and those that have one the number by which they think
+// the device right; nil where they cannot.
 var routers = []struct {
 	name, about string
 	score       func(b *bout) []float64
+	device      func(b *bout) []float64
 }{
-	{crayonRouter, "the product's gain: probability that the server is right less that of the device", func(b *bout) []float64 { return difference(b.pServer, b.pDevice) }},
-	{earlyRouter, "the same by what is known before a draft", func(b *bout) []float64 { return difference(b.earlyServer, b.earlyDevice) }},
-	{draftRouter, "the same by the draft's tokens, without probabilities of choices", func(b *bout) []float64 { return difference(b.draftServer, b.draftDevice) }},
-	{learnedRouter, "logistic regression on the query's feature, the device's confidence and the user", func(b *bout) []float64 { return difference(b.rivalServer, b.rivalDevice) }},
-	{maxProbability, "the device's least probable choices first", func(b *bout) []float64 { return negated(b.signal("choice_top")) }},
-	{scopeAlone, "the queries least like the user's examples first", func(b *bout) []float64 { return negated(b.signal("scope")) }},
-	{taskMean, "the query's task alone, which it is told", func(b *bout) []float64 { return difference(b.taskServer, b.taskDevice) }},
-	{randomRouter, "any", func(b *bout) []float64 { return make([]float64, len(b.rows)) }},
-	{oracleRouter, "knows who is right: drawn, not a target", func(b *bout) []float64 { return difference(b.server, b.device) }},
+	{crayonRouter, "the product's gain: probability that the server is right less that of the device",
+		func(b *bout) []float64 { return difference(b.pServer, b.pDevice) }, func(b *bout) []float64 { return b.pDevice }},
+	{earlyRouter, "the same by what is known before a draft",
+		func(b *bout) []float64 { return difference(b.earlyServer, b.earlyDevice) }, func(b *bout) []float64 { return b.earlyDevice }},
+	{draftRouter, "the same by the draft's tokens, without probabilities of choices",
+		func(b *bout) []float64 { return difference(b.draftServer, b.draftDevice) }, func(b *bout) []float64 { return b.draftDevice }},
+	{learnedRouter, "logistic regression on the query's feature, the device's confidence and the user",
+		func(b *bout) []float64 { return difference(b.rivalServer, b.rivalDevice) }, func(b *bout) []float64 { return b.rivalDevice }},
+	{maxProbability, "the device's least probable choices first",
+		func(b *bout) []float64 { return negated(b.signal("choice_top")) }, func(b *bout) []float64 { return b.signal("choice_top") }},
+	{scopeAlone, "the queries least like the user's examples first",
+		func(b *bout) []float64 { return negated(b.signal("scope")) }, func(b *bout) []float64 { return b.signal("scope") }},
+	{taskMean, "the query's task alone, which it is told",
+		func(b *bout) []float64 { return difference(b.taskServer, b.taskDevice) }, func(b *bout) []float64 { return b.taskDevice }},
+	{randomRouter, "any", func(b *bout) []float64 { return make([]float64, len(b.rows)) }, nil},
+	{oracleRouter, "knows who is right: drawn, not a target", func(b *bout) []float64 { return difference(b.server, b.device) }, nil},
 }
 
 // bout is one way the device answers against one server, with what fits say.

@@ -41,6 +41,10 @@ type Section struct {
 	ConfidenceAUROC       *float64 `json:"confidence_auroc"`
 	ConfidenceAUROCWithin *float64 `json:"confidence_auroc_within_user"`
 
+	// Ranks is how well each router's own number, if it has one, tells the device's
+	// rows that are right.
+	Ranks map[string]*Rank `json:"router_auroc"`
+
 	GainOverRandom map[string]*float64 `json:"gain_over_random"` // by share sent: accuracy less that of sending as many at random
 	// WinnableBound is the mean of the larger probability of both sides by a model
 	// that is told the task besides; a winnable share is the accuracy over the
@@ -56,6 +60,12 @@ type Section struct {
 	Curves    map[string][]float64          `json:"curves"`         // by router: accuracy at 0, 0.05, ... 1 sent
 	Parts     map[string]*Half              `json:"parts"`          // own and other rows, routed together
 	Bins      [][3]float64                  `json:"bins,omitempty"` // of the device's probability: mean, share right, rows
+}
+
+// Rank is an AUROC of "the device is right".
+type Rank struct {
+	AUROC  *float64 `json:"auroc"`             // all rows together
+	Within *float64 `json:"auroc_within_user"` // mean over users
 }
 
 // Half is one part of the streams under crayon's routing of both.
@@ -88,7 +98,7 @@ const bins = 15
 // section judges the rows of a bout at places at.
 func (b *bout) section(at []int, o *JudgeOptions) *Section {
 	s := &Section{GainOverRandom: map[string]*float64{}, WinnableShare: map[string]*float64{}, Area: map[string]*Figure{}, AreaOver: map[string]*Figure{},
-		Accuracy: map[string]map[string]float64{}, Winnable: map[string]map[string]float64{}, Intervals: map[string]*Figure{}, Curves: map[string][]float64{}, Parts: map[string]*Half{}}
+		Accuracy: map[string]map[string]float64{}, Winnable: map[string]map[string]float64{}, Intervals: map[string]*Figure{}, Curves: map[string][]float64{}, Parts: map[string]*Half{}, Ranks: map[string]*Rank{}}
 	if len(at) == 0 {
 		return s
 	}
@@ -173,6 +183,7 @@ func (b *bout) section(at []int, o *JudgeOptions) *Section {
 			s.WinnableShare[named(x)] = &f.Value
 		}
 	}
+	v.rankings(s)
 	s.WithinUsers, s.ScopeUsers = int(whole["within_users"]), int(whole["scope_users"])
 	if v.pDevice != nil {
 		fit := calibrate.Judge(v.pDevice, v.device, users)
@@ -247,6 +258,29 @@ func (b *bout) measure(orders map[string][]int, times []int) map[string]float64 
 	own := b.owns()
 	put("scope_auroc", "scope_users", b.once(scopeAlone), own)
 	return out
+}
+
+// rankings says how well each router's number for the device tells what is right.
+func (b *bout) rankings(s *Section) {
+	for _, r := range routers {
+		if r.device == nil {
+			continue
+		}
+		score := r.device(b)
+		if score == nil || math.IsNaN(score[0]) {
+			continue
+		}
+		known := func(x float64) *float64 {
+			if math.IsNaN(x) {
+				return nil
+			}
+			x = bench.Rounded(x)
+			return &x
+		}
+		order := b.order(score, 0)
+		mean, _ := within(byUser(order, b.rows), score, b.device, nil)
+		s.Ranks[r.name] = &Rank{known(auroc(order, score, b.device, nil)), known(mean)}
+	}
 }
 
 // rank is an order by descending score, whole and by user.
@@ -339,7 +373,7 @@ func (b *bout) some(at []int) *bout {
 // halves tells own and other rows apart.
 func (s *Section) halves(v *bout, order []int) {
 	for _, own := range []bool{true, false} {
-		name := map[bool]string{true: "own", false: "other"}[own]
+		name := map[bool]string{true: ownPart, false: otherPart}[own]
 		h := &Half{Sent: map[string]float64{}, Accuracy: map[string]float64{}}
 		var device, server float64
 		for i := range v.rows {
