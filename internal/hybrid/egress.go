@@ -19,10 +19,8 @@ const (
 // written lets nothing leave, so what it misses harms no limit.
 func (h *Hybrid) count(key string) { _ = upstream.Servers(h.Servers).Count(key) }
 
-// private says whether a query is tagged so, by itself or its customisation.
-func (h *Hybrid) private(q Query) bool {
-	return q.Private || q.Custom != nil && slices.Contains(h.Policy.Private, q.Custom.Name)
-}
+// private says whether the queries of a customisation never leave.
+func (h *Hybrid) private(custom string) bool { return slices.Contains(h.Policy.Private, custom) }
 
 // screen asks the gate whether the query may leave, also one that will stay:
 // the rest of its conversation is then known to be private. What it says stands

@@ -196,6 +196,9 @@ func unreachable(err error) error {
 		hint = "leave out --local-only"
 	case route.Private:
 		hint = "ask the device: --route device"
+		if u.Needs != nil {
+			hint = "leave out what is private, or the tag"
+		}
 	case route.OverBudget:
 		hint = "wait for the next day, or raise the budget: crayon route status"
 	}
@@ -234,13 +237,7 @@ func (w *work) prepare(ctx context.Context) error {
 		return &fault.Error{Op: "answer", Err: ErrNoQuestion, Exit: fault.ExitUsage}
 	}
 	question := w.q.Messages[n-1].Content
-	w.setting = route.Setting{Mode: w.h.Policy.Mode, Force: w.q.Force, LocalOnly: w.h.LocalOnly, HasServer: len(w.h.Servers) > 0}
-	if m := w.h.Policy.KeyModes[w.q.Key]; m != "" {
-		w.setting.Mode = m
-	}
-	if w.q.Mode != "" {
-		w.setting.Mode = w.q.Mode
-	}
+	w.setting = w.h.setting(w.q.Key, w.q.Mode, w.q.Force)
 	w.signals = route.Unmeasured()
 	w.signals.Turns = n - 1
 	var labels []string
@@ -277,6 +274,19 @@ func (w *work) prepare(ctx context.Context) error {
 	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
 	w.screen()
 	return w.encode()
+}
+
+// setting is what holds for a query of a key that names a mode or a side, or
+// neither.
+func (h *Hybrid) setting(key string, mode route.Mode, force route.Side) route.Setting {
+	set := route.Setting{Mode: h.Policy.Mode, Force: force, LocalOnly: h.LocalOnly, HasServer: len(h.Servers) > 0}
+	if m := h.Policy.KeyModes[key]; m != "" {
+		set.Mode = m
+	}
+	if mode != "" {
+		set.Mode = mode
+	}
+	return set
 }
 
 // encode is the prompt: the plan's worked examples before the conversation,
@@ -513,7 +523,7 @@ func (w *work) fromServer(ctx context.Context, d route.Decision) (Answer, error)
 
 // request is the query as a server is asked it, with the reason for the ledger.
 func (w *work) request(why string) upstream.Request {
-	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: why, Key: w.q.Key, Conversation: w.q.Conversation, Private: w.h.private(w.q)}
+	req := upstream.Request{MaxTokens: w.q.MaxTokens, Stop: w.q.Stop, Why: why, Key: w.q.Key, Conversation: w.q.Conversation, Private: w.q.Private || w.q.Custom != nil && w.h.private(w.q.Custom.Name)}
 	for _, m := range w.msgs {
 		req.Messages = append(req.Messages, upstream.Message{Role: m.Role, Content: m.Content})
 	}

@@ -243,6 +243,8 @@ func (r Reason) Sentence() string {
 		return "the server failed before its first byte"
 	case NoSignal:
 		return "nothing was measured"
+	case BeyondDevice:
+		return "the query asks for what only the server LLM can do"
 	}
 	return string(r)
 }

@@ -30,6 +30,7 @@ const (
 	OverBudget    Reason = "over-budget"    // nothing more may be spent
 	ServerFailed  Reason = "server-failed"  // the server gave no first byte; the device answers
 	NoSignal      Reason = "no-signal"      // nothing was measured, so nothing speaks against the device
+	BeyondDevice  Reason = "beyond-device"  // it asks for what the device LLM can't do, such as tool calls
 )
 
 // Signals are what was measured about one query. A signal that was not
@@ -142,10 +143,18 @@ type Decision struct {
 	Model      *calibrate.Calibration // that Estimate is from, to decide anew by
 }
 
-// UnreachableError is the refusal of a forced server that can't be used.
-type UnreachableError struct{ Reason Reason }
+// UnreachableError is the refusal of a forced server that can't be used, or of a
+// request that only a server can answer.
+type UnreachableError struct {
+	Reason Reason
+	Needs  []string // what of the request is beyond the device; nil: the server was forced
+	Cause  string   // in words; "" where the reason says all
+}
 
 func (e *UnreachableError) Error() string {
+	if len(e.Needs) > 0 {
+		return e.beyond()
+	}
 	switch e.Reason {
 	case LocalOnly:
 		return "the server was asked for, but nothing may leave (local-only)"
@@ -175,24 +184,8 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 	if c := set.Calibration; c != nil && s.Values != nil {
 		d.weigh(c, set.Calibrated, early)
 	}
-	barrier := Reason("")
-	switch {
-	case set.LocalOnly:
-		barrier = LocalOnly
-	case !set.HasServer:
-		barrier = NoServer
-	case set.Barrier != "":
-		barrier = set.Barrier
-	}
-	force := set.Force
-	if force == "" {
-		switch mode {
-		case DeviceOnly:
-			force = Device
-		case ServerOnly:
-			force = Server
-		}
-	}
+	barrier := set.barrier()
+	force := set.force(mode)
 	switch force {
 	case "":
 	case Device:
@@ -200,7 +193,7 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 		return d, nil
 	case Server:
 		if barrier != "" {
-			return Decision{}, &UnreachableError{barrier}
+			return Decision{}, &UnreachableError{Reason: barrier}
 		}
 		d.Route, d.Reason = Server, Forced
 		return d, nil
@@ -209,6 +202,30 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 	}
 	d.lean(barrier)
 	return d, nil
+}
+
+// barrier is what keeps every query here; "" for nothing.
+func (set *Setting) barrier() Reason {
+	switch {
+	case set.LocalOnly:
+		return LocalOnly
+	case !set.HasServer:
+		return NoServer
+	}
+	return set.Barrier
+}
+
+// force is the side that the request or the mode names; "" for neither.
+func (set *Setting) force(mode Mode) Side {
+	switch {
+	case set.Force != "":
+		return set.Force
+	case mode == DeviceOnly:
+		return Device
+	case mode == ServerOnly:
+		return Server
+	}
+	return ""
 }
 
 // weigh adds what a calibration says, and its triggers before those of the

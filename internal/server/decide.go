@@ -37,6 +37,17 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx := r.Context()
+	if req.needs != nil {
+		b, err := s.beyond(r, req, data, force, mode)
+		if err != nil {
+			return err
+		}
+		d, err := s.opt.Hybrid.ExplainBeyond(b)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, decided{Decision: d, Final: true})
+	}
 	if err := s.answers.Acquire(ctx, 1); err != nil {
 		return err
 	}

@@ -92,14 +92,21 @@ func asHTTP(err error) *HTTPError {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &HTTPError{Status: statusGone, Message: "the request was cancelled", Err: err}
 	case errors.As(err, &unreachable):
-		status := http.StatusBadRequest
+		status, kind := http.StatusBadRequest, ""
 		switch unreachable.Reason {
 		case route.LocalOnly, route.Private:
 			status = http.StatusForbidden
 		case route.OverBudget:
-			status = http.StatusTooManyRequests
+			status, kind = http.StatusTooManyRequests, "insufficient_quota"
 		}
-		return &HTTPError{Status: status, Code: string(unreachable.Reason), Param: route.HeaderRoute, Message: unreachable.Error(), Err: err}
+		if unreachable.Needs == nil {
+			return &HTTPError{Status: status, Type: kind, Code: string(unreachable.Reason), Param: route.HeaderRoute, Message: unreachable.Error(), Err: err}
+		}
+		code := string(unreachable.Reason)
+		if status == http.StatusBadRequest {
+			code = string(route.BeyondDevice)
+		}
+		return &HTTPError{Status: status, Type: kind, Code: code, Param: unreachable.Needs[0], Message: unreachable.Error() + "; " + fault.Hint(err), Err: err}
 	case errors.Is(err, device.ErrContext):
 		return &HTTPError{Status: http.StatusBadRequest, Code: "context_length_exceeded", Message: public(err), Err: err}
 	}

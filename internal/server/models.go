@@ -36,16 +36,9 @@ type bound struct {
 // unknown name is an error that names the nearest; it is never the base model.
 func (s *shelf) find(ctx context.Context, model string) (*customize.Customisation, error) {
 	s.sweep()
-	if model == s.base {
-		return nil, nil
-	}
-	if s.device.Adapter != "" {
-		return nil, &HTTPError{Status: http.StatusNotFound, Code: "model_not_found", Param: "model",
-			Message: fmt.Sprintf("there is no model %q; the adapter %q answers here, and there are no customisations", clip(model), s.base)}
-	}
-	name, ok := strings.CutPrefix(model, s.base+"+")
-	if !ok || store.CheckName(name) != nil {
-		return nil, s.unknown(model)
+	name, err := s.named(model)
+	if err != nil || name == "" {
+		return nil, err
 	}
 	data, err := s.store.Get(name)
 	if errors.Is(err, os.ErrNotExist) {
@@ -55,6 +48,26 @@ func (s *shelf) find(ctx context.Context, model string) (*customize.Customisatio
 		return nil, err
 	}
 	return s.bind(ctx, name, data)
+}
+
+// named is the name of the customisation a model name means, "" for the base
+// model. That it is there is all that is looked at.
+func (s *shelf) named(model string) (string, error) {
+	if model == s.base {
+		return "", nil
+	}
+	if s.device.Adapter != "" {
+		return "", &HTTPError{Status: http.StatusNotFound, Code: "model_not_found", Param: "model",
+			Message: fmt.Sprintf("there is no model %q; the adapter %q answers here, and there are no customisations", clip(model), s.base)}
+	}
+	name, ok := strings.CutPrefix(model, s.base+"+")
+	if !ok || store.CheckName(name) != nil {
+		return "", s.unknown(model)
+	}
+	if _, err := os.Stat(s.store.Path(name)); errors.Is(err, os.ErrNotExist) {
+		return "", s.unknown(model)
+	}
+	return name, nil
 }
 
 // bind reads and binds a customisation, unless the same content was before.

@@ -21,6 +21,7 @@ const (
 	maxTop     = 20   // likeliest tokens at a position
 	maxStops   = 16   // stop strings of a completion
 	chatStops  = 4    // stop strings of a chat, which the server LLM gets too
+	maxChoices = 128  // answers to one chat, as in OpenAI's API
 	maxPrompts = 1024 // prompts of one completion request
 	maxModel   = 256  // bytes of a model's name
 )
@@ -52,11 +53,19 @@ type chatRequest struct {
 	TopLogProbs         *int      `json:"top_logprobs"`
 	Private             bool      `json:"private"`      // it stays here
 	Conversation        string    `json:"conversation"` // its id
+
+	needs []string // what only the server LLM can do, by name; nil: the device can answer
 }
 
+// own are the fields of a chat request that are for Crayon, and go no further.
+var own = []string{"model", "private", "conversation"}
+
 type message struct {
-	Role    string          `json:"role"`
-	Content json.RawMessage `json:"content"`
+	Role         string          `json:"role"`
+	Content      json.RawMessage `json:"content"`
+	Refusal      json.RawMessage `json:"refusal"`
+	ToolCalls    json.RawMessage `json:"tool_calls"`
+	FunctionCall json.RawMessage `json:"function_call"`
 }
 
 type completionRequest struct {
@@ -110,9 +119,10 @@ func (p *prompts) UnmarshalJSON(data []byte) error {
 
 func (p *prompts) len() int { return len(p.texts) + len(p.ids) }
 
-// unsupported are the fields that ask for another answer than the one that
-// would come. Each is refused unless its value asks for nothing.
-var unsupported = map[string]func(json.RawMessage) bool{
+// beyond are the fields that ask for another answer than the device can give,
+// unless their value asks for nothing. In a chat the server LLM gives it; in a
+// completion they are refused.
+var beyond = map[string]func(json.RawMessage) bool{
 	"tools": empty, "tool_choice": anyOf(`"none"`, `"auto"`), "functions": empty, "function_call": anyOf(`"none"`, `"auto"`),
 	"response_format": plainText, "modalities": anyOf(`["text"]`), "audio": empty, "web_search_options": refuse,
 	"logit_bias": empty, "frequency_penalty": zero, "presence_penalty": zero, "suffix": anyOf(`""`),
@@ -167,39 +177,40 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a request of either kind into dst, a pointer to a struct.
-func decode(data []byte, dst any) error {
+// decode reads a request of either kind into dst, a pointer to a struct, and
+// says which of its fields are beyond the device.
+func decode(data []byte, dst any) (needs []string, err error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return &HTTPError{Status: http.StatusBadRequest, Message: "the request is not a JSON object: " + clip(err.Error())}
+		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request is not a JSON object: " + clip(err.Error())}
 	}
 	if fields == nil {
-		return &HTTPError{Status: http.StatusBadRequest, Message: "the request is not a JSON object: it is null"}
+		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request is not a JSON object: it is null"}
 	}
-	var refused []string
 	for name, v := range fields {
-		if harmless, ok := unsupported[name]; ok && string(v) != "null" && !harmless(v) {
-			refused = append(refused, name)
+		if harmless, ok := beyond[name]; ok && string(v) != "null" && !harmless(v) {
+			needs = append(needs, name)
 		}
 	}
-	if len(refused) > 0 {
-		slices.Sort(refused)
-		return &HTTPError{Status: http.StatusBadRequest, Code: "unsupported_parameter", Param: refused[0],
-			Message: fmt.Sprintf("not supported here: %s", strings.Join(refused, ", "))}
-	}
-	err := json.Unmarshal(data, dst)
+	slices.Sort(needs)
+	err = json.Unmarshal(data, dst)
 	var h *HTTPError
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &h):
-		return h
+		return nil, h
 	case errors.As(err, &kind):
 		field := strings.TrimPrefix(kind.Field, "common.")
-		return badField(field, "%s is %s, which does not fit", field, clip(kind.Value))
+		return nil, badField(field, "%s is %s, which does not fit", field, clip(kind.Value))
 	case err != nil:
-		return &HTTPError{Status: http.StatusBadRequest, Message: "the request can't be read: " + clip(err.Error())}
+		return nil, &HTTPError{Status: http.StatusBadRequest, Message: "the request can't be read: " + clip(err.Error())}
 	}
-	return nil
+	return needs, nil
+}
+
+func unsupported(names ...string) error {
+	return &HTTPError{Status: http.StatusBadRequest, Code: "unsupported_parameter", Param: names[0],
+		Message: "not supported here: " + strings.Join(names, ", ")}
 }
 
 // check looks at what chats and completions share.
@@ -209,8 +220,6 @@ func (c *common) check(stops int) error {
 		return badField("model", "model is missing; /v1/models lists those there are")
 	case len(c.Model) > maxModel:
 		return badField("model", "model has %d bytes", len(c.Model))
-	case c.N != nil && *c.N != 1:
-		return &HTTPError{Status: http.StatusBadRequest, Code: "unsupported_parameter", Param: "n", Message: fmt.Sprintf("n is %d; only 1 is supported", *c.N)}
 	case c.Temperature != nil && !(*c.Temperature >= 0 && *c.Temperature <= 2):
 		return badField("temperature", "temperature is %g, not between 0 and 2", *c.Temperature)
 	}
@@ -241,11 +250,21 @@ func (c *common) sampling() (model.Sampling, error) {
 	return s, s.Check()
 }
 
-// parseChat reads and checks a chat request.
+// parseChat reads and checks a chat request. What is beyond the device has needs
+// in place of messages.
 func parseChat(data []byte) (*chatRequest, []chat.Message, error) {
 	r := &chatRequest{}
-	if err := decode(data, r); err != nil {
+	var err error
+	if r.needs, err = decode(data, r); err != nil {
 		return nil, nil, err
+	}
+	if n := r.N; n != nil {
+		if *n < 1 || *n > maxChoices {
+			return nil, nil, badField("n", "n is %d, not between 1 and %d", *n, maxChoices)
+		}
+		if *n > 1 {
+			r.needs = append(r.needs, "n")
+		}
 	}
 	if err := r.check(chatStops); err != nil {
 		return nil, nil, err
@@ -264,8 +283,17 @@ func parseChat(data []byte) (*chatRequest, []chat.Message, error) {
 			return nil, nil, badField("top_logprobs", "top_logprobs needs logprobs: true")
 		}
 	}
-	msgs, err := conversation(r.Messages)
-	return r, msgs, err
+	msgs, needs, err := conversation(r.Messages)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.needs = append(r.needs, needs...); r.needs != nil {
+		return r, nil, nil
+	}
+	if msgs[len(msgs)-1].Role != "user" {
+		return nil, nil, badField("messages", "the last message is not the user's")
+	}
+	return r, msgs, nil
 }
 
 func (r *chatRequest) logProbs() bool { return r.LogProbs != nil && *r.LogProbs }
@@ -277,39 +305,59 @@ func (r *chatRequest) top() int {
 	return *r.TopLogProbs
 }
 
-// conversation turns OpenAI's messages into plain ones.
-func conversation(in []message) ([]chat.Message, error) {
+// conversation turns OpenAI's messages into plain ones, and names the first that
+// has to do with tools, which are beyond the device.
+func conversation(in []message) (out []chat.Message, needs []string, err error) {
 	if len(in) == 0 {
-		return nil, badField("messages", "messages is missing or empty")
+		return nil, nil, badField("messages", "messages is missing or empty")
 	}
-	out := make([]chat.Message, len(in))
+	out = make([]chat.Message, len(in))
 	for i, m := range in {
 		at := fmt.Sprintf("messages[%d]", i)
+		need, wordless := "", false
 		switch m.Role {
-		case "system", "user", "assistant":
+		case "system", "user":
+		case "assistant":
+			switch {
+			case asks(m.ToolCalls):
+				need = at + ".tool_calls"
+			case asks(m.FunctionCall):
+				need = at + ".function_call"
+			}
+			wordless = need != "" || asks(m.Refusal)
 		case "developer":
 			m.Role = "system" // OpenAI's newer name
+		case "tool", "function":
+			need, wordless = at+".role", m.Role == "function"
 		case "":
-			return nil, badField(at+".role", "%s.role is missing", at)
+			return nil, nil, badField(at+".role", "%s.role is missing", at)
 		default:
-			return nil, badField(at+".role", "%s.role is %q; system, user and assistant are supported", at, clip(m.Role))
+			return nil, nil, badField(at+".role", "%s.role is %q; system, developer, user, assistant and tool are known", at, clip(m.Role))
 		}
-		text, err := content(m.Content, at+".content")
-		if err != nil {
-			return nil, err
+		if need != "" && needs == nil {
+			needs = []string{need}
 		}
-		out[i] = chat.Message{Role: m.Role, Content: text}
+		out[i].Role = m.Role
+		if wordless && !said(m.Content) {
+			continue
+		}
+		if out[i].Content, err = content(m.Content, at+".content"); err != nil {
+			return nil, nil, err
+		}
 	}
-	if out[len(out)-1].Role != "user" {
-		return nil, badField("messages", "the last message is not the user's")
-	}
-	return out, nil
+	return out, needs, nil
 }
+
+// said says whether a field is there.
+func said(v json.RawMessage) bool { return v != nil && string(v) != "null" }
+
+// asks says whether a field is there and not empty.
+func asks(v json.RawMessage) bool { return said(v) && !empty(v) && squeeze(v) != `""` }
 
 // content is a text, or a list of parts that are all text.
 func content(raw json.RawMessage, at string) (string, error) {
 	var text string
-	if raw == nil || string(raw) == "null" {
+	if !said(raw) {
 		return "", badField(at, "%s is missing", at)
 	}
 	if json.Unmarshal(raw, &text) == nil {
@@ -339,13 +387,19 @@ const defaultCompletion = 16
 // parseCompletion reads and checks a completion request.
 func parseCompletion(data []byte) (*completionRequest, error) {
 	r := &completionRequest{}
-	if err := decode(data, r); err != nil {
-		return nil, err
+	needs, err := decode(data, r)
+	if err == nil && len(needs) > 0 {
+		err = unsupported(needs...)
 	}
-	if err := r.check(maxStops); err != nil {
+	if err == nil {
+		err = r.check(maxStops)
+	}
+	if err != nil {
 		return nil, err
 	}
 	switch {
+	case r.N != nil && *r.N != 1:
+		return nil, &HTTPError{Status: http.StatusBadRequest, Code: "unsupported_parameter", Param: "n", Message: fmt.Sprintf("n is %d; only 1 is supported", *r.N)}
 	case r.Prompt.len() == 0:
 		return nil, badField("prompt", "prompt is missing or empty")
 	case r.Prompt.len() > maxPrompts:

@@ -26,10 +26,29 @@ type Call struct {
 		Model     string
 		Stream    bool
 		MaxTokens int `json:"max_tokens"`
-		Messages  []struct{ Role, Content string }
+		Messages  []Message
 	}
 
 	server *Server
+}
+
+// Message is one of a chat; of content that is no text it has the JSON.
+type Message struct{ Role, Content string }
+
+// UnmarshalJSON takes content of every kind.
+func (t *Message) UnmarshalJSON(data []byte) error {
+	var m struct {
+		Role    string
+		Content json.RawMessage
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	t.Role = m.Role
+	if json.Unmarshal(m.Content, &t.Content) != nil {
+		t.Content = string(m.Content)
+	}
+	return nil
 }
 
 // Step is what the server does with one chat request. done is closed when the
