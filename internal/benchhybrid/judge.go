@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"crayon/internal/bench"
 	"crayon/internal/fault"
@@ -37,6 +38,7 @@ type Figures struct {
 	Simulated map[string]*Section       `json:"simulated"`         // by accuracy, of servers that are SIMULATED: right by draw, whatever the query
 	Servers   map[string]*VariantFigure `json:"servers"`           // by form of the prompt
 	Asked     string                    `json:"asked"`             // the form the figures are of: the one with most right
+	Models    map[string]*ModelFigure   `json:"server_models"`     // by model that answered: of several each answers some of the users
 	Datasets  map[string]*Against       `json:"datasets"`          // the queries' data sets
 	Sides     []Side                    `json:"sides"`             // both sides by group of users, on own and foreign queries
 	Promises  []Promise                 `json:"promises"`          // kept on rows that a calibration has not seen
@@ -58,6 +60,14 @@ type VariantFigure struct {
 	Other      float64 `json:"other"`      // on rows of other families
 	Unparsable float64 `json:"unparsable"` // share
 	Rows       int     `json:"rows"`
+}
+
+// ModelFigure is one server's rows.
+type ModelFigure struct {
+	Users   int     `json:"users"`
+	Seconds float64 `json:"seconds"`       // an answer, mean
+	Prompt  float64 `json:"prompt_tokens"` // mean
+	Against
 }
 
 // Against is both sides on one data set.
@@ -109,13 +119,17 @@ func Judge(ctx context.Context, rows []Row, o JudgeOptions) (*Figures, error) {
 	}
 	rows = slices.Clone(rows)
 	slices.SortStableFunc(rows, func(a, b Row) int { return compareRows(&a, &b) })
-	f := &Figures{Settings: o, Servers: map[string]*VariantFigure{}, Groups: map[bench.Group]*Section{}, Simulated: map[string]*Section{}, Datasets: map[string]*Against{},
+	f := &Figures{Settings: o, Servers: map[string]*VariantFigure{}, Groups: map[bench.Group]*Section{}, Simulated: map[string]*Section{}, Datasets: map[string]*Against{}, Models: map[string]*ModelFigure{},
 		Ways: map[string]float64{}, OwnWays: map[string]float64{}, About: map[string]string{}}
 	for _, r := range routers {
 		f.About[r.name] = r.about
 	}
 	if rows = f.asked(rows); len(rows) == 0 {
-		return nil, &fault.Error{Op: "judge routers", Err: errors.New("the server answered no row"), Hint: "crayon bench hybrid --data DIR --server URL"}
+		err := errors.New("the server answered no row")
+		if len(f.Missing) > 0 {
+			err = errors.New("the servers were asked in no form that all were asked in")
+		}
+		return nil, &fault.Error{Op: "judge routers", Err: err, Hint: "crayon bench hybrid --data DIR --server URL"}
 	}
 	f.ways(rows)
 	var y outcomes
@@ -129,6 +143,9 @@ func Judge(ctx context.Context, rows []Row, o JudgeOptions) (*Figures, error) {
 	}
 	if fit.device == nil || fit.server == nil {
 		f.Missing = append(f.Missing, "the rows are too few, or a side is always right, for a calibration")
+	}
+	if fit.draftDevice == nil && slices.ContainsFunc(rows, func(r Row) bool { return len(r.Draft) > 0 }) {
+		f.Missing = append(f.Missing, draftRouter+": not every row has a draft")
 	}
 	if fit.farDevice == nil {
 		f.Missing = append(f.Missing, "transfer to other families: there are too few")
@@ -191,23 +208,44 @@ func where(rows []Row, keep func(r *Row) bool) []int {
 	return at
 }
 
-// asked finds the form in which the server has most right, and the rows that it
-// answered in all forms there are.
-func (f *Figures) asked(rows []Row) []Row {
-	forms := map[string]int{}
+// forms are those in which every server was asked, and by form those that some
+// were not asked in.
+func forms(rows []Row) (common []string, lacking map[string][]string) {
+	of := map[string]map[string]bool{} // by server
+	all := map[string]bool{}
 	for i := range rows {
+		model := rows[i].Model
 		for name := range rows[i].Server {
-			forms[name]++
+			if of[model] == nil {
+				of[model] = map[string]bool{}
+			}
+			of[model][name], all[name] = true, true
 		}
 	}
-	var names []string
-	for name := range forms {
-		names = append(names, name)
+	lacking = map[string][]string{}
+	for _, name := range sortedKeys(all) {
+		for _, model := range sortedKeys(of) {
+			if !of[model][name] {
+				lacking[name] = append(lacking[name], model)
+			}
+		}
+		if lacking[name] == nil {
+			common = append(common, name)
+		}
 	}
-	slices.Sort(names)
+	return common, lacking
+}
+
+// asked finds the form in which the servers have most right, of those that all
+// were asked in, and the rows that are answered in all of these.
+func (f *Figures) asked(rows []Row) []Row {
+	names, lacking := forms(rows)
+	for _, name := range sortedKeys(lacking) {
+		f.Missing = append(f.Missing, fmt.Sprintf("form %s: not asked of %s", name, strings.Join(lacking[name], ", ")))
+	}
 	var kept []Row
 	for i := range rows {
-		if len(names) > 0 && len(rows[i].Server) == len(names) {
+		if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { _, ok := rows[i].Server[name]; return !ok }) {
 			kept = append(kept, rows[i])
 		}
 	}
@@ -264,6 +302,7 @@ func (f *Figures) ways(rows []Row) {
 		d.divide()
 	}
 	f.sides(rows)
+	f.models(rows)
 	for way := range f.Ways {
 		f.Ways[way], f.OwnWays[way] = bench.Rounded(f.Ways[way]/float64(len(rows))), bench.Rounded(f.OwnWays[way]/max(1, own))
 	}
@@ -301,6 +340,31 @@ func (f *Figures) sides(rows []Row) {
 				f.Sides = append(f.Sides, s)
 			}
 		}
+	}
+}
+
+// models are the rows by the server that answered them, where they say.
+func (f *Figures) models(rows []Row) {
+	users := map[string]map[string]bool{}
+	shots := strings.TrimPrefix(strings.TrimPrefix(f.Asked, byLetter), byLogProb)
+	for i := range rows {
+		r := &rows[i]
+		if r.Model == "" {
+			continue
+		}
+		m := f.Models[r.Model]
+		if m == nil {
+			m = &ModelFigure{}
+			f.Models[r.Model], users[r.Model] = m, map[string]bool{}
+		}
+		m.add(r, f.Asked)
+		m.Seconds += r.Costs[shots].Seconds
+		m.Prompt += float64(r.Costs[shots].Prompt)
+		users[r.Model][r.User] = true
+	}
+	for name, m := range f.Models {
+		m.divide()
+		m.Users, m.Seconds, m.Prompt = len(users[name]), round(m.Seconds/float64(m.Rows)), round(m.Prompt/float64(m.Rows))
 	}
 }
 

@@ -26,7 +26,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 // WriteSides writes, as Markdown tables, how often device, bare device and server
 // are right, and the forms in which the server was asked.
 func (r *Report) WriteSides(w io.Writer) error {
-	return r.markdown(w, "", r.sideTable(), r.setTable(), r.formTable())
+	return r.markdown(w, "", r.sideTable(), r.modelTable(), r.setTable(), r.formTable())
 }
 
 func (r *Report) markdown(w io.Writer, note string, tables ...table) error {

@@ -55,9 +55,12 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		{Title: "Simulated servers", Picture: bench.Chart("accuracy by share sent, simulated servers", "share sent", sims)},
 		{Title: "Calibration", Note: "Share right by the probability that the device is right, in 15 bins of equal mass.", Picture: bench.Chart("calibration", "probability", []bench.Panel{{Title: "customised device", Lines: []bench.Line{diagonal, calibration}}})},
 		{Title: "Sections and parts", Tables: t[2:5]},
-		{Title: "The server", Tables: t[5:6]},
-		{Title: "Promises, time and cost", Tables: t[6:8]},
-		{Title: "Data sets", Tables: t[8:]},
+		{Title: "The server", Tables: t[5:7]},
+		{Title: "Promises, time and cost", Tables: t[7:9]},
+		{Title: "Data sets", Tables: t[9:]},
+	}
+	for i := range p.Sections {
+		p.Sections[i].Tables = slices.DeleteFunc(slices.Clone(p.Sections[i].Tables), func(t table) bool { return len(t.Rows) == 0 })
 	}
 	for _, name := range sortedKeys(r.Digests) {
 		p.Digests = append(p.Digests, [2]string{name, r.Digests[name]})

@@ -126,7 +126,7 @@ func (r *Report) tables() []table {
 		h := r.Parts[name]
 		parts.Rows = append(parts.Rows, []string{name, fmt.Sprint(h.Rows), three(h.Device), three(h.Server), three(h.Sent["0.3"]), three(h.Accuracy["0.3"]), three(h.Sent["0.5"]), three(h.Accuracy["0.5"])})
 	}
-	sides, servers, sets := r.sideTable(), r.formTable(), r.setTable()
+	sides, models, servers, sets := r.sideTable(), r.modelTable(), r.formTable(), r.setTable()
 	promised := table{Title: "promises on unseen rows", Head: []string{"promise", "target", "came, 95 % of resamples", "kept within", "share kept", "calibrated on", "unseen", "refused"}}
 	for _, p := range r.Promises {
 		promised.Rows = append(promised.Rows, []string{string(p.What), fmt.Sprintf("%.2f", p.Target), fmt.Sprintf("%.3f [%.3f, %.3f]", p.Mean, p.Low, p.High), fmt.Sprint(p.Margin), three(p.Kept),
@@ -138,7 +138,7 @@ func (r *Report) tables() []table {
 			took.Rows = append(took.Rows, []string{s, three(r.Latency.Seconds[s]), three(r.Latency.Undrafted[s]), fmt.Sprintf("%.6f", r.Latency.Cost[s])})
 		}
 	}
-	return []table{targets, curve, sections, parts, sides, servers, promised, took, sets}
+	return []table{targets, curve, sections, parts, sides, models, servers, promised, took, sets}
 }
 
 func three(x float64) string { return fmt.Sprintf("%.3f", x) }

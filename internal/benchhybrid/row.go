@@ -28,6 +28,7 @@ type Row struct {
 	ID      string      `json:"id"`
 	Dataset string      `json:"dataset"` // the query's
 	Family  string      `json:"family"`
+	Model   string      `json:"server_model,omitempty"` // that was asked
 	Choices int         `json:"choices"`
 	Answer  int         `json:"answer"`
 
@@ -72,7 +73,7 @@ func Rows(parts []*Part, asked *Asked) []Row {
 		for i := range p.Queries {
 			q := &p.Queries[i]
 			r := Row{User: p.name(), Set: p.Dataset, Kin: p.Family, Group: p.Group, Own: q.Own, ID: q.ID, Dataset: q.Dataset, Family: q.Family,
-				Choices: len(q.Choices), Answer: q.Answer, Picks: map[string]int{}, Server: map[string]int{}, Seconds: map[string]float64{}, Costs: map[string]Cost{},
+				Model: asked.Model, Choices: len(q.Choices), Answer: q.Answer, Picks: map[string]int{}, Server: map[string]int{}, Seconds: map[string]float64{}, Costs: map[string]Cost{},
 				Hidden: packed(q.Direction), Cluster: cluster(p, q)}
 			for way, scores := range q.Scores {
 				r.Picks[way], r.Seconds[way] = strategy.Best(scores), round(q.Seconds[way])

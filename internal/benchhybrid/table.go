@@ -113,6 +113,19 @@ func (d *Against) cells() []string {
 	return []string{three(d.Bare), three(d.Device), three(d.Server), fmt.Sprintf("%+.3f", d.Server-d.Device)}
 }
 
+// modelTable is the servers, where there are several.
+func (r *Report) modelTable() table {
+	t := table{Title: "servers", Head: []string{"server", "users", "rows", "bare device", "device", "server", "server minus device", "seconds an answer", "prompt tokens"}}
+	if len(r.Models) < 2 {
+		return t
+	}
+	for _, name := range sortedKeys(r.Models) {
+		m := r.Models[name]
+		t.Rows = append(t.Rows, append(append([]string{name, fmt.Sprint(m.Users), fmt.Sprint(m.Rows)}, m.cells()...), three(m.Seconds), fmt.Sprintf("%.0f", m.Prompt)))
+	}
+	return t
+}
+
 // formTable is the forms in which the server was asked.
 func (r *Report) formTable() table {
 	t := table{Title: "the server, by form of the prompt", Head: []string{"form", "accuracy", "on users' own tasks", "on others", "unparsable", "figures are of it"}}

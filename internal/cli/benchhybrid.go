@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,7 +73,7 @@ or, of a pool that left none out, those it knows.`,
 	f.StringVar(&o.folder, "folder", "", "`FOLDER` that keeps what device and server said; empty: bench-hybrid beside the models")
 	f.StringSliceVar(&o.pools, "pools", nil, "pool `FILES`; none: that of --pool")
 	f.StringSliceVar(&o.steps, "steps", hybridSteps, "of device, server, judge")
-	f.StringSliceVar(&o.from, "from", nil, "judge these raw `FILES` alone")
+	f.StringSliceVar(&o.from, "from", nil, "judge these raw `FILES`, or reports with theirs, alone: rows of several servers together")
 	f.IntVar(&o.observe.Queries, "rows", o.observe.Queries, "queries a user, in all")
 	f.IntVar(&o.observe.Users, "users", 0, "at most this many users a pool; 0: all")
 	f.StringSliceVar(&o.observe.Datasets, "datasets", nil, "only these data `SETS`, or SET/SUBJECT users")
@@ -314,22 +313,12 @@ func (a *app) askServer(ctx context.Context, o *hybridFlags, servers []crayon.Se
 	return asked, err
 }
 
-// judgeFiles judges raw files alone.
+// judgeFiles judges raw files and reports alone.
 func (a *app) judgeFiles(ctx context.Context, o *hybridFlags) error {
-	var rows []benchhybrid.Row
-	for _, path := range o.from {
-		file, err := os.Open(path)
-		if err != nil {
-			return &fault.Error{Op: "read raw rows", Path: path, Err: errors.Unwrap(err), Exit: fault.ExitUsage}
-		}
-		got, err := benchhybrid.ReadRows(path, file)
-		file.Close()
-		if err != nil {
-			return err
-		}
-		rows = append(rows, got...)
+	rows, report, err := benchhybrid.ReadInputs(o.from, o.model)
+	if err != nil {
+		return err
 	}
-	report := &benchhybrid.Report{Model: o.model, Digests: map[string]string{}, Run: map[string]any{"from": len(o.from)}, Notes: []string{}}
 	return a.judgeRows(ctx, o, report, rows, nil)
 }
 

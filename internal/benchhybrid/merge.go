@@ -1,0 +1,120 @@
+package benchhybrid
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"crayon/internal/fault"
+)
+
+// Input is a file whose rows are judged again, alone or with others': its rows
+// may be answered by a server of their own.
+type Input struct {
+	File    string            `json:"file"` // the report, or the raw file
+	Rows    int               `json:"rows"`
+	Servers []string          `json:"server_models"`
+	Digests map[string]string `json:"digests,omitempty"` // of a report
+	Run     map[string]any    `json:"run,omitempty"`
+}
+
+// ReadInputs reads raw files, and reports with the rows that they name, and makes
+// of them the rows and a report without figures. Rows that do not name their
+// server have that of their report, else model, else, of several files, the name
+// of theirs. Two files may not hold the same row, which would count twice, nor
+// reports be of different devices.
+func ReadInputs(paths []string, model string) ([]Row, *Report, error) {
+	var rows []Row
+	var inputs []Input
+	out := &Report{Benchmark: Kind, Digests: map[string]string{}, Run: map[string]any{}, Notes: []string{}}
+	known := map[string]string{} // the file of each row
+	for _, path := range paths {
+		fail := func(err error, hint string) ([]Row, *Report, error) {
+			return nil, nil, &fault.Error{Op: "read rows to judge", Path: path, Err: err, Exit: fault.ExitUsage, Hint: hint}
+		}
+		in := Input{File: filepath.Base(path)}
+		got, report, err := readInput(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		server := model
+		if report != nil {
+			in.Digests, in.Run = report.Digests, report.Run
+			if server == "" && !strings.Contains(report.Model, modelSeparator) {
+				server = report.Model
+			}
+			for name, digest := range report.Digests {
+				if was := out.Digests[name]; name == "model" && was != "" && was != digest {
+					return fail(fmt.Errorf("the device is another model, %.12s, than that of the files before, %.12s", digest, was), "judge the files one at a time")
+				}
+				if name != "raw" {
+					out.Digests[name] = digest
+				}
+			}
+			for _, note := range report.Notes {
+				if !slices.Contains(out.Notes, note) {
+					out.Notes = append(out.Notes, note)
+				}
+			}
+		}
+		if server == "" && len(paths) > 1 {
+			server, _, _ = strings.Cut(in.File, ".")
+		}
+		mine := map[string]bool{}
+		for i := range got {
+			r := &got[i]
+			if r.Model == "" {
+				r.Model = server
+			}
+			key := PromptKey(r.User, r.Dataset, r.ID)
+			if other := known[key]; other != "" {
+				return fail(fmt.Errorf("row %s is in %s too", key, other), "judge the answers of two servers to the same rows one at a time")
+			}
+			mine[key] = true
+			if r.Model != "" && !slices.Contains(in.Servers, r.Model) {
+				in.Servers = append(in.Servers, r.Model)
+			}
+		}
+		for key := range mine {
+			known[key] = in.File
+		}
+		slices.Sort(in.Servers)
+		in.Rows = len(got)
+		rows, inputs = append(rows, got...), append(inputs, in)
+	}
+	out.Model = ServersOf(rows)
+	out.Run["from"] = inputs
+	return rows, out, nil
+}
+
+// readInput is a report with its rows, or the rows of a raw file alone.
+func readInput(path string) ([]Row, *Report, error) {
+	if IsReport(path) {
+		report, rows, err := ReadReport(path)
+		return rows, report, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, &fault.Error{Op: "read raw rows", Path: path, Err: errors.Unwrap(err), Exit: fault.ExitUsage}
+	}
+	rows, err := ReadRows(path, file)
+	return rows, nil, errors.Join(err, file.Close())
+}
+
+// modelSeparator stands between the names of several servers.
+const modelSeparator = " + "
+
+// ServersOf names the servers that answered rows.
+func ServersOf(rows []Row) string {
+	names := map[string]bool{}
+	for i := range rows {
+		if rows[i].Model != "" {
+			names[rows[i].Model] = true
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(names)), modelSeparator)
+}
