@@ -46,7 +46,7 @@ func (e *UnreachableError) beyond() string {
 		why = "the budget is spent"
 	}
 	if e.Cause != "" {
-		why = e.Cause
+		why = "this one stays here: " + e.Cause
 	}
 	return "only the server LLM can answer a request with " + strings.Join(e.Needs, ", ") + ", but " + why
 }
