@@ -1,7 +1,6 @@
 package benchhybrid
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -37,39 +36,19 @@ type usage struct {
 	Total  int64 `json:"total_tokens"`
 }
 
-// WriteArena writes crayon's decision on each row with a share sent, as
-// RouterArena reads predictions. prompts are the queries' texts by PromptKey;
-// device and server name the models.
-func WriteArena(ctx context.Context, w io.Writer, rows []Row, f *Figures, share float64, prompts map[string]string, device, server string) error {
-	fresh := &Figures{Servers: map[string]*VariantFigure{}}
-	rows = slices.Clone(rows)
-	slices.SortStableFunc(rows, func(a, b Row) int { return compareRows(&a, &b) })
-	rows = fresh.asked(rows)
-	var y outcomes
-	for i := range rows {
-		r := &rows[i]
-		y.device, y.bare, y.server = append(y.device, r.right(r.Picks[Custom])), append(y.bare, r.right(r.Picks[Base])), append(y.server, r.right(r.Server[fresh.Asked]))
-	}
-	b := &bout{rows: rows, device: y.device, server: y.server}
-	var err error
-	if b.pDevice, b.pServer, err = crossed(ctx, rows, y, f.Settings.Seed); err != nil {
-		return err
-	}
-	order := b.order(difference(b.pServer, b.pDevice), f.Settings.Seed)
-	sent := make([]bool, len(rows))
-	for k, i := range order {
-		sent[i] = float64(k) < share*float64(len(order))
-	}
-	out := make([]arena, len(rows))
-	for i := range rows {
-		r := &rows[i]
-		a := arena{Index: PromptKey(r.User, r.Dataset, r.ID), Prediction: device, Accuracy: y.device[i], Result: result{Answer: letterOf(r.Picks[Custom]), Success: true}}
+// WriteArena writes crayon's decisions as RouterArena reads predictions. prompts
+// are the queries' texts by PromptKey; device and server name the models.
+func WriteArena(w io.Writer, d *Decisions, prompts map[string]string, device, server string) error {
+	out := make([]arena, len(d.rows))
+	for i := range d.rows {
+		r := &d.rows[i]
+		a := arena{Index: PromptKey(r.User, r.Dataset, r.ID), Prediction: device, Accuracy: d.device[i], Result: result{Answer: letterOf(r.Picks[Custom]), Success: true}}
 		a.Prompt = prompts[a.Index]
-		if sent[i] {
-			c := r.Costs[strings.TrimPrefix(strings.TrimPrefix(fresh.Asked, byLetter), byLogProb)]
-			a.Prediction, a.Accuracy = server, y.server[i]
-			a.Result = result{letterOf(r.Server[fresh.Asked]), true, usage{c.Prompt, c.Completion, c.Prompt + c.Completion}}
-			a.Cost = (f.Settings.PriceIn*float64(c.Prompt) + f.Settings.PriceOut*float64(c.Completion)) / 1e6
+		if d.sent[i] {
+			c := d.cost(i)
+			a.Prediction, a.Accuracy = server, d.server[i]
+			a.Result = result{letterOf(r.Server[d.asked]), true, usage{c.Prompt, c.Completion, c.Prompt + c.Completion}}
+			a.Cost = d.price(i)
 		}
 		out[i] = a
 	}

@@ -3,6 +3,7 @@ package benchhybrid
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -152,16 +154,34 @@ func TestKnownTruthsAreRecovered(t *testing.T) {
 	}
 	require.NoError(t, r.WritePlot(&picture, "svg"))
 	require.Error(t, r.WritePlot(&picture, "gif"))
-	require.NoError(t, WriteArena(t.Context(), &export, rows, f, 0.25, nil, "small", "large"))
-	var decisions []map[string]any
-	require.NoError(t, json.Unmarshal(export.Bytes(), &decisions))
+	d, err := Decide(t.Context(), rows, f, 0.25)
+	require.NoError(t, err)
+	require.NoError(t, WriteArena(&export, d, nil, "small", "large"))
+	var predictions []map[string]any
+	require.NoError(t, json.Unmarshal(export.Bytes(), &predictions))
 	sent := 0
-	for _, d := range decisions {
-		if d["prediction"] == "large" {
+	for _, p := range predictions {
+		if p["prediction"] == "large" {
 			sent++
 		}
 	}
 	require.Equal(t, 150, sent)
+	var bench bytes.Buffer
+	require.NoError(t, WriteRouterBench(&bench, d, nil, "small", "large", false))
+	lines, err := csv.NewReader(&bench).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, lines, 601)
+	to, scored := map[string]int{}, 0.0
+	for _, line := range lines[1:] {
+		to[line[10]]++
+		score, err := strconv.ParseFloat(line[slices.Index(lines[0], line[10])], 64)
+		require.NoError(t, err)
+		scored += score
+	}
+	require.Equal(t, map[string]int{"small": 450, "large": 150}, to)
+	require.InDelta(t, f.Curves[crayonRouter][5], scored/600, 1e-6, "what the table says of the router is what the report says")
+	_, err = Decide(t.Context(), rows, f, 1.5)
+	require.ErrorContains(t, err, "a share of 1.5")
 }
 
 func TestWalkByHand(t *testing.T) {

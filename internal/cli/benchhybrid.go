@@ -46,8 +46,14 @@ const (
 
 var hybridSteps = []string{stepDevice, stepServer, stepJudge}
 
-// routerArena is the one form that decisions are exported in.
-const routerArena = "routerarena"
+// The forms that decisions are exported in.
+const (
+	routerArena = "routerarena"
+	routerBench = "routerbench"
+)
+
+// exports name the files of the forms.
+var exports = map[string]string{routerArena: routerArena + ".json", routerBench: routerBench + ".csv"}
 
 func (a *app) benchHybridCommand() *cobra.Command {
 	o := hybridFlags{observe: benchhybrid.DefaultObserve(), judge: benchhybrid.DefaultJudge()}
@@ -86,8 +92,8 @@ or, of a pool that left none out, those it knows.`,
 	f.IntVar(&o.judge.Resamples, "resamples", o.judge.Resamples, "of the bootstrap")
 	f.IntVar(&o.judge.Splits, "splits", o.judge.Splits, "calibrations that are made to see whether promises are kept; 0: none")
 	f.StringVar(&o.raw, "raw", "", "write each row to `FILE` (JSON lines, gzip)")
-	f.StringVar(&o.export, "export", "", "also export crayon's decisions: "+routerArena)
-	f.StringVar(&o.exportTo, "export-to", routerArena+".json", "`FILE` of the export")
+	f.StringVar(&o.export, "export", "", "also export crayon's decisions: "+routerArena+" or "+routerBench)
+	f.StringVar(&o.exportTo, "export-to", "", "`FILE` of the export; empty: routerarena.json or routerbench.csv; the second as JSON lines if it ends in .jsonl")
 	f.Float64Var(&o.share, "export-share", 0.3, "of queries that are sent in the export")
 	o.flags(cmd)
 	deviceFlag(f, &o.device)
@@ -106,8 +112,13 @@ func (a *app) benchHybrid(cmd *cobra.Command, o *hybridFlags) error {
 			return usage(fmt.Errorf("there is no step %q", s), "--steps "+strings.Join(hybridSteps, ","))
 		}
 	}
-	if o.export != "" && o.export != routerArena {
-		return usage(fmt.Errorf("no export %q", o.export), "--export "+routerArena)
+	if name, ok := exports[o.export]; o.export != "" && !ok {
+		return usage(fmt.Errorf("no export %q", o.export), "--export "+routerArena+" or "+routerBench)
+	} else if o.exportTo == "" {
+		o.exportTo = name
+	}
+	if !(o.share >= 0 && o.share <= 1) {
+		return usage(fmt.Errorf("a share of %v is sent, not 0 to 1", o.share), "--export-share 0.3")
 	}
 	servers := serversOf(set.Server)
 	if o.server != "" {
@@ -350,10 +361,7 @@ func (a *app) judgeRows(ctx context.Context, o *hybridFlags, report *benchhybrid
 		}
 	}
 	if o.export != "" {
-		err := store.WriteFile(o.exportTo, func(w io.Writer) error {
-			return benchhybrid.WriteArena(ctx, w, rows, figures, o.share, prompts, crayon.DefaultModel, report.Model)
-		})
-		if err != nil {
+		if err := exportDecisions(ctx, o, rows, figures, prompts, report.Model); err != nil {
 			return err
 		}
 	}
@@ -361,5 +369,25 @@ func (a *app) judgeRows(ctx context.Context, o *hybridFlags, report *benchhybrid
 		if err := report.WriteText(w); err != nil {
 			a.warn(err.Error())
 		}
+	})
+}
+
+// exportDecisions writes crayon's decisions in another benchmark's form.
+func exportDecisions(ctx context.Context, o *hybridFlags, rows []benchhybrid.Row, figures *benchhybrid.Figures, prompts map[string]string, server string) error {
+	decisions, err := benchhybrid.Decide(ctx, rows, figures, o.share)
+	if err != nil {
+		return err
+	}
+	switch server {
+	case "":
+		server = "server"
+	case crayon.DefaultModel: // columns and predictions tell the sides by name
+		server += " (server)"
+	}
+	return store.WriteFile(o.exportTo, func(w io.Writer) error {
+		if o.export == routerBench {
+			return benchhybrid.WriteRouterBench(w, decisions, prompts, crayon.DefaultModel, server, filepath.Ext(o.exportTo) == ".jsonl")
+		}
+		return benchhybrid.WriteArena(w, decisions, prompts, crayon.DefaultModel, server)
 	})
 }
