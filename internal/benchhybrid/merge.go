@@ -16,7 +16,7 @@ import (
 // may be answered by a server of their own.
 type Input struct {
 	File    string            `json:"file"` // the report, or the raw file
-	Rows    int               `json:"rows"`
+	Rows    int               `json:"rows"` // that were taken from it
 	Servers []string          `json:"server_models"`
 	Digests map[string]string `json:"digests,omitempty"` // of a report
 	Run     map[string]any    `json:"run,omitempty"`
@@ -25,13 +25,15 @@ type Input struct {
 // ReadInputs reads raw files, and reports with the rows that they name, and makes
 // of them the rows and a report without figures. Rows that do not name their
 // server have that of their report, else model, else, of several files, the name
-// of theirs. Two files may not hold the same row, which would count twice, nor
-// reports be of different devices.
+// of theirs. Two files may not hold answers to the same row, which would count
+// twice, nor reports be of different devices; a row that one file has without an
+// answer is taken from the other.
 func ReadInputs(paths []string, model string) ([]Row, *Report, error) {
 	var rows []Row
 	var inputs []Input
 	out := &Report{Benchmark: Kind, Digests: map[string]string{}, Run: map[string]any{}, Notes: []string{}}
-	known := map[string]string{} // the file of each row
+	type place struct{ input, row int }
+	known := map[string]place{}
 	for _, path := range paths {
 		fail := func(err error, hint string) ([]Row, *Report, error) {
 			return nil, nil, &fault.Error{Op: "read rows to judge", Path: path, Err: err, Exit: fault.ExitUsage, Hint: hint}
@@ -64,27 +66,32 @@ func ReadInputs(paths []string, model string) ([]Row, *Report, error) {
 		if server == "" && len(paths) > 1 {
 			server, _, _ = strings.Cut(in.File, ".")
 		}
-		mine := map[string]bool{}
-		for i := range got {
-			r := &got[i]
+		at := len(inputs)
+		for _, r := range got {
 			if r.Model == "" {
 				r.Model = server
 			}
-			key := PromptKey(r.User, r.Dataset, r.ID)
-			if other := known[key]; other != "" {
-				return fail(fmt.Errorf("row %s is in %s too", key, other), "judge the answers of two servers to the same rows one at a time")
-			}
-			mine[key] = true
-			if r.Model != "" && !slices.Contains(in.Servers, r.Model) {
+			answered := len(r.Server) > 0
+			if answered && r.Model != "" && !slices.Contains(in.Servers, r.Model) {
 				in.Servers = append(in.Servers, r.Model)
 			}
-		}
-		for key := range mine {
-			known[key] = in.File
+			key := PromptKey(r.User, r.Dataset, r.ID)
+			switch before, ok := known[key]; {
+			case !ok || before.input == at:
+				known[key] = place{at, len(rows)}
+				rows = append(rows, r)
+			case !answered:
+				continue
+			case len(rows[before.row].Server) > 0:
+				return fail(fmt.Errorf("row %s is answered in %s too", key, inputs[before.input].File), "judge the answers of two servers to the same rows one at a time")
+			default:
+				inputs[before.input].Rows--
+				rows[before.row], known[key] = r, place{at, before.row}
+			}
+			in.Rows++
 		}
 		slices.Sort(in.Servers)
-		in.Rows = len(got)
-		rows, inputs = append(rows, got...), append(inputs, in)
+		inputs = append(inputs, in)
 	}
 	out.Model = ServersOf(rows)
 	out.Run["from"] = inputs
@@ -112,7 +119,7 @@ const modelSeparator = " + "
 func ServersOf(rows []Row) string {
 	names := map[string]bool{}
 	for i := range rows {
-		if rows[i].Model != "" {
+		if rows[i].Model != "" && len(rows[i].Server) > 0 {
 			names[rows[i].Model] = true
 		}
 	}

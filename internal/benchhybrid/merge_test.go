@@ -92,7 +92,24 @@ func TestSeveralServersAreJudgedTogether(t *testing.T) {
 	require.Equal(t, "named", files.Model)
 
 	_, _, err = ReadInputs([]string{a, rawA}, "")
-	require.ErrorContains(t, err, "is in a.json too")
+	require.ErrorContains(t, err, "is answered in a.json too")
+	// Of one folder, each run has the other's rows without an answer.
+	halves := [2][]Row{slices.Clone(all), slices.Clone(all)}
+	for i := range all {
+		halves[i%2][i].Server = nil
+	}
+	h1, _ := kept(t, dir, "h1", halves[0], "one", "d")
+	h2, _ := kept(t, dir, "h2", halves[1], "two", "d")
+	whole, parts, err := ReadInputs([]string{h1, h2}, "")
+	require.NoError(t, err)
+	require.Equal(t, "one + two", parts.Model)
+	require.Len(t, whole, 400)
+	for i := range whole {
+		require.NotEmpty(t, whole[i].Server)
+		require.Equal(t, []string{"two", "one"}[i%2], whole[i].Model)
+	}
+	from := parts.Run["from"].([]Input)
+	require.Equal(t, []int{200, 200}, []int{from[0].Rows, from[1].Rows})
 	c, _ := kept(t, dir, "c", second, "x", "another device")
 	_, _, err = ReadInputs([]string{a, c}, "")
 	require.ErrorContains(t, err, "the device is another model")
