@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"crayon/internal/fault"
+	"crayon/internal/task"
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -78,7 +79,7 @@ func Prompts(parts []*Part) map[string]string {
 		for i := range p.Queries {
 			q := &p.Queries[i]
 			if len(q.Choices) <= len(letters) {
-				out[PromptKey(p.name(), q.Dataset, q.ID)] = lettered(q.Question, q.Context, q.Choices)
+				out[PromptKey(p.name(), q.Dataset, q.ID)] = task.Lettered(q.Question, q.Context, q.Choices)
 			}
 		}
 	}

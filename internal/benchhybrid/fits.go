@@ -64,7 +64,7 @@ func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, err
 	byTask := func(of func(*Row) calibrate.Row) func(*Row) calibrate.Row {
 		return func(r *Row) calibrate.Row {
 			x := of(r)
-			x.User = task(r)
+			x.User = taskOf(r)
 			return x
 		}
 	}
@@ -149,9 +149,9 @@ func told(rows []Row, of []float64, row func(r *Row) calibrate.Row) []calibrate.
 	return out
 }
 
-// task is what a query belongs to: its user's task, or the data set that it was
+// taskOf is what a query belongs to: its user's task, or the data set that it was
 // taken from.
-func task(r *Row) string {
+func taskOf(r *Row) string {
 	if r.Own {
 		return r.User
 	}

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"crayon/internal/task"
 )
 
 // letters name the choices in a prompt; a row with more has no prompt.
-const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+const letters = task.Letters
 
 const instruction = "Answer the multiple-choice question with the letter of the right choice, and nothing else."
 
@@ -37,9 +39,9 @@ func body(p *Part, q *Observed, shots int, logProbs bool) (out []byte, ok bool, 
 		if len(e.Choices) < 2 || len(e.Choices) > len(letters) {
 			continue
 		}
-		msgs = append(msgs, message{"user", lettered(e.Question, e.Context, e.Choices)}, message{"assistant", letters[e.Answer : e.Answer+1]})
+		msgs = append(msgs, message{"user", task.Lettered(e.Question, e.Context, e.Choices)}, message{"assistant", letters[e.Answer : e.Answer+1]})
 	}
-	msgs = append(msgs, message{"user", lettered(q.Question, q.Context, q.Choices)})
+	msgs = append(msgs, message{"user", task.Lettered(q.Question, q.Context, q.Choices)})
 	r := struct {
 		Messages    []message `json:"messages"`
 		MaxTokens   int       `json:"max_tokens"`
@@ -52,18 +54,6 @@ func body(p *Part, q *Observed, shots int, logProbs bool) (out []byte, ok bool, 
 	}
 	out, err = json.Marshal(r)
 	return out, true, err
-}
-
-func lettered(question, context string, choices []string) string {
-	var b strings.Builder
-	if context != "" {
-		b.WriteString(context + "\n\n")
-	}
-	b.WriteString(question + "\n")
-	for i, c := range choices {
-		b.WriteString("\n" + letters[i:i+1] + ". " + c)
-	}
-	return b.String()
 }
 
 // unparsable is the pick of an answer that names no choice; it is wrong.

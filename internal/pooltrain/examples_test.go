@@ -158,3 +158,42 @@ func TestTopics(t *testing.T) {
 	require.Equal(t, got, topics(rows, 0.25, 1))
 	require.Empty(t, topics(rows[:3], 1, 1), "three subjects are no label task")
 }
+
+// By letter a question holds its choices, the right answer is the letter of the
+// gold, and worked examples are asked alike.
+func TestLetters(t *testing.T) {
+	const system = "Answer with a letter."
+	golds := map[string]string{}
+	plain, tok := examplesOf(t, false, func(*Recipe) {})
+	for _, e := range plain {
+		question, _, _ := strings.Cut(tok.Decode(e.Prompt), "<|im_end|>")
+		question, _, _ = strings.Cut(question, "\nOptions:")
+		golds[strings.TrimPrefix(question, "<|im_start|>user\n")] = strings.TrimSuffix(tok.Decode(e.Answers[0]), "<|im_end|>")
+	}
+	examples, tok := examplesOf(t, false, func(r *Recipe) { r.Letters, r.System, r.ListedShare, r.Shots, r.MaxTokens = true, system, 0, 0.5, 400 })
+	require.NotEmpty(t, examples)
+	letters, shown := map[string]int{}, 0
+	for _, e := range examples {
+		text, ok := strings.CutPrefix(tok.Decode(e.Prompt), "<|im_start|>system\n"+system+"<|im_end|>\n<|im_start|>user\n")
+		require.True(t, ok)
+		answer := tok.Decode(e.Answers[0])
+		turns := strings.Split(text, "<|im_start|>user\n")
+		shown += len(turns) - 1
+		for i, turn := range turns {
+			turn, said, _ := strings.Cut(turn, "<|im_end|>\n<|im_start|>assistant\n")
+			if i == len(turns)-1 {
+				said = answer
+			}
+			letter, _, _ := strings.Cut(said, "<|im_end|>")
+			question, choices, ok := strings.Cut(turn, "\n\nA. ")
+			require.True(t, ok, turn)
+			_, gold, ok := strings.Cut("\nA. "+choices+"\n", "\n"+letter+". ")
+			require.True(t, ok, "%q of %q", letter, choices)
+			gold, _, _ = strings.Cut(gold, "\n")
+			require.Equal(t, golds[strings.ReplaceAll(question, "\n\n", "\n")], gold) // a context is set apart
+		}
+		letters[answer]++
+	}
+	require.Positive(t, shown)
+	require.Greater(t, len(letters), 1, "the right one is not always the first")
+}

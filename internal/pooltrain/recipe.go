@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -45,6 +46,9 @@ type Recipe struct {
 	Nested       float64 `yaml:"nested"`       // share of rows whose blended weights are all 0: the shared adapter alone
 	Shots        float64 `yaml:"shots"`        // share of rows with 1 to 4 worked examples of the same task before the question
 	Topics       float64 `yaml:"topics"`       // share of rows with a subject that are also asked for it, as a label task
+
+	System  string `yaml:"system,omitempty"`  // the system turn of every prompt; "" for none
+	Letters bool   `yaml:"letters,omitempty"` // choices are in the prompt, A. to Z., and the answer is a letter
 
 	Rivals []Rival `yaml:"rivals,omitempty"` // single adapters that the benchmark compares with
 
@@ -108,6 +112,10 @@ func inWords(err error) error {
 // longest answer, in tokens.
 const leastPrompt = 32
 
+// maxSystem bounds the system turn, in bytes: every prompt and every training row
+// pays for it.
+const maxSystem = 1 << 10
+
 // maxLimits bounds what a card says the pool is not for.
 const maxLimits = 64
 
@@ -147,6 +155,12 @@ func (r *Recipe) check() error {
 	}
 	if r.Nested > 0 && r.SharedRank == 0 {
 		return errors.New("nested: there is no shared adapter to stand alone; set shared_rank")
+	}
+	if r.Letters && r.ListedShare > 0 {
+		return errors.New("letters: the choices are in the prompt already; set listed to 0")
+	}
+	if len(r.System) > maxSystem || !utf8.ValidString(r.System) {
+		return fmt.Errorf("system: more than %d bytes, or not UTF-8", maxSystem)
 	}
 	if len(r.Limits) > maxLimits || slices.Contains(r.Limits, "") {
 		return fmt.Errorf("limits: %d of them (at most %d), none may be empty", len(r.Limits), maxLimits)

@@ -178,7 +178,7 @@ func (r *run) prepare() error {
 	}
 	// Plain ChatML where the model knows its tokens: the models' own templates
 	// add system turns that cost every prompt and every training row.
-	r.prompt.Template = chat.ChatML
+	r.prompt = pool.Prompt{System: r.o.Recipe.System, Template: chat.ChatML}
 	if _, ok := r.tokens.ID("<|im_start|>"); !ok {
 		own, err := chat.FromGGUF(f)
 		if err != nil {
@@ -210,6 +210,9 @@ func (r *run) rows() error {
 			Err: fmt.Errorf("the recipe leaves %d rows with choices for %d adapters", len(r.picked), r.o.Recipe.Adapters), Hint: "raise the recipe's caps"}
 	}
 	r.picked = append(r.picked, topics(r.picked, r.o.Recipe.Topics, r.o.Recipe.Rows.Seed)...)
+	if r.o.Recipe.Letters {
+		r.picked = lettered(r.picked, r.o.Recipe.Rows.Seed)
+	}
 	return nil
 }
 

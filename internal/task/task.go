@@ -34,6 +34,24 @@ func Text(question, context string, labels []string) string {
 	return b.String()
 }
 
+// Letters name choices that are asked for by letter; a question with more has
+// no such form.
+const Letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// Lettered is the user's turn of a question that is to be answered with the
+// letter of one of its choices, at most len(Letters) of them.
+func Lettered(question, context string, choices []string) string {
+	var b strings.Builder
+	if context != "" {
+		b.WriteString(context + "\n\n")
+	}
+	b.WriteString(question + "\n")
+	for i, c := range choices {
+		b.WriteString("\n" + Letters[i:i+1] + ". " + c)
+	}
+	return b.String()
+}
+
 // Form renders prompts the way a pool was trained: its own system text (or
 // none) and its own template.
 type Form struct {
