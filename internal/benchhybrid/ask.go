@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"crayon/internal/fault"
 	"crayon/internal/store"
@@ -29,6 +32,7 @@ type AskOptions struct {
 	Folder   string // keeps answers
 	Model    string // "": the first that the server lists, asked once and kept
 	Shots    []int  // examples given, of 0, 5 and 16; nil: all
+	Parallel int    // requests at once; 0: one
 	Known    bool   // ask nothing: what is not known is left out
 	Progress func(user string, done, total int)
 }
@@ -68,67 +72,123 @@ func Ask(ctx context.Context, server Server, parts []*Part, o AskOptions) (out *
 			return nil, &fault.Error{Op: "ask server", Err: fmt.Errorf("%d examples, not 0, 5 or 16", n), Exit: fault.ExitUsage, Hint: "--server-shots 0,5,16"}
 		}
 	}
-	total, done := 0, 0
-	for _, p := range parts {
-		total += len(p.Queries) * len(given)
+	type job struct {
+		part  *Part
+		query *Observed
+		shots int
 	}
+	var jobs []job
 	for _, p := range parts {
 		for _, shots := range given { // a user's examples are one prefix
 			for i := range p.Queries {
-				if o.Progress != nil && done%10 == 0 {
-					o.Progress(p.User, done, total)
-				}
-				done++
-				if err := out.one(ctx, server, known, p, &p.Queries[i], shots); err != nil {
-					return nil, err
-				}
+				jobs = append(jobs, job{p, &p.Queries[i], shots})
 			}
 		}
 	}
+	a := &asking{Asked: out, server: server, keep: known, on: map[string]bool{}}
+	g, failed := errgroup.WithContext(ctx) // what is under way when one fails was paid for: it is waited for
+	g.SetLimit(max(1, o.Parallel))
+	for i, j := range jobs {
+		if failed.Err() != nil {
+			break
+		}
+		if o.Progress != nil && i%10 == 0 {
+			o.Progress(j.part.User, i, len(jobs))
+		}
+		if !a.settled() { // the first answer says whether the server tells log-probabilities
+			if err := a.one(ctx, j.part, j.query, j.shots); err != nil {
+				return nil, errors.Join(err, g.Wait())
+			}
+			continue
+		}
+		g.Go(func() error {
+			if failed.Err() != nil {
+				return nil
+			}
+			return a.one(ctx, j.part, j.query, j.shots)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
 	if o.Progress != nil {
-		o.Progress("", total, total)
+		o.Progress("", len(jobs), len(jobs))
 	}
 	return out, nil
 }
 
-// one asks one query, if it is not known.
-func (a *Asked) one(ctx context.Context, server Server, known *answers, p *Part, q *Observed, shots int) error {
+// asking is the server's step in work.
+type asking struct {
+	*Asked
+	server Server
+
+	mu   sync.Mutex // holds what follows, Asked and keep
+	keep *answers
+	on   map[string]bool // keys being asked
+}
+
+// settled says whether a fresh answer has come.
+func (a *asking) settled() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.Fresh > 0
+}
+
+// claim is the request for a query and its key, unless its answer is known, on
+// its way, or cannot be asked for.
+func (a *asking) claim(p *Part, q *Observed, shots int) (request []byte, key string, logProbs bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.get(p, q, shots) != nil {
+		return nil, "", false, nil
+	}
+	request, ok, err := body(p, q, shots, a.LogProbs)
+	if err != nil {
+		return nil, "", false, err
+	}
+	if !ok {
+		a.Held["too many choices"]++
+		return nil, "", false, nil
+	}
+	if key = answerKey(request, a.Model); a.on[key] {
+		return nil, "", false, nil
+	}
+	a.on[key] = true
+	return request, key, a.LogProbs, nil
+}
+
+// one asks one query, if it is not known.
+func (a *asking) one(ctx context.Context, p *Part, q *Observed, shots int) error {
+	request, key, logProbs, err := a.claim(p, q, shots)
+	if request == nil {
+		return err
+	}
+	reply, err := a.server.Complete(ctx, upstream.Request{Body: request, Model: a.Model, Why: "benchmark"})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.on, key)
+	var private *upstream.Private
+	switch {
+	case err == nil:
+	case errors.As(err, &private):
+		a.Held["private"]++
 		return nil
+	case upstream.KindOf(err) == upstream.TooLong:
+		a.Held["too long"]++
+		return nil
+	case upstream.KindOf(err) == upstream.Rejected && logProbs && a.Fresh == 0:
+		a.LogProbs = false // a server that does not know them
+		a.mu.Unlock()
+		err = a.one(ctx, p, q, shots)
+		a.mu.Lock()
+		return err
+	default:
+		return err
 	}
-	for {
-		body, ok, err := body(p, q, shots, a.LogProbs)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			a.Held["too many choices"]++
-			return nil
-		}
-		reply, err := server.Complete(ctx, upstream.Request{Body: body, Model: a.Model, Why: "benchmark"})
-		var private *upstream.Private
-		switch {
-		case err == nil:
-		case errors.As(err, &private):
-			a.Held["private"]++
-			return nil
-		case upstream.KindOf(err) == upstream.TooLong:
-			a.Held["too long"]++
-			return nil
-		case upstream.KindOf(err) == upstream.Rejected && a.LogProbs && a.Fresh == 0:
-			a.LogProbs = false // a server that does not know them
-			if a.get(p, q, shots) != nil {
-				return nil
-			}
-			continue
-		default:
-			return err
-		}
-		x := &Answer{Key: answerKey(body, a.Model), Text: reply.Text, Seconds: reply.Took.Seconds(), Prompt: reply.Usage.Prompt, Completion: reply.Usage.Completion}
-		x.Top = topOf(reply.Raw)
-		a.Fresh++
-		return known.add(x)
-	}
+	x := &Answer{Key: key, Text: reply.Text, Seconds: reply.Took.Seconds(), Prompt: reply.Usage.Prompt, Completion: reply.Usage.Completion}
+	x.Top = topOf(reply.Raw)
+	a.Fresh++
+	return a.keep.add(x)
 }
 
 // get is the answer to a query, or nil; one that was given with log-probabilities

@@ -117,14 +117,14 @@ func TestCollected(t *testing.T) {
 		return s, g.Close
 	}
 	few, done := client(20)
-	_, err = Ask(t.Context(), few, parts, AskOptions{Folder: o.Folder})
+	_, err = Ask(t.Context(), few, parts, AskOptions{Folder: o.Folder, Parallel: 3})
 	done()
 	var over *upstream.OverBudget
 	require.ErrorAs(t, err, &over)
 	require.Len(t, server.Calls(), 20, "the budget is not overspent")
 	all, done := client(-1)
 	defer done()
-	asked, err := Ask(t.Context(), all, parts, AskOptions{Folder: o.Folder})
+	asked, err := Ask(t.Context(), all, parts, AskOptions{Folder: o.Folder, Parallel: 8})
 	require.NoError(t, err)
 	n := len(asked.answers)
 	require.Less(t, n, 90, "a row that two users ask without examples is one request")
@@ -143,7 +143,8 @@ func TestCollected(t *testing.T) {
 		}
 	}
 	require.Equal(t, n, chats, "every call is in the ledger")
-	require.Equal(t, 1, refused)
+	require.Positive(t, refused)
+	require.LessOrEqual(t, refused, 3, "what was under way, and nothing after it")
 	server.Close() // from here on nothing is dialled
 	asked, err = Ask(t.Context(), all, parts, AskOptions{Folder: o.Folder})
 	require.NoError(t, err)

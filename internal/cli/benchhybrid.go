@@ -32,6 +32,7 @@ type hybridFlags struct {
 	data, server, model, folder, export, exportTo string
 	pools, steps, from                            []string
 	share                                         float64
+	parallel                                      int
 	shots                                         []int
 	memory                                        bool
 	device                                        devices
@@ -76,6 +77,7 @@ or, of a pool that left none out, those it knows.`,
 	f.StringVar(&o.server, "server", "", "`URL` of the server; empty: the first of server.url")
 	f.StringVar(&o.model, "server-model", "", "its `MODEL`; empty: that of server.model, else the first it lists")
 	f.IntSliceVar(&o.shots, "server-shots", []int{0, 5, 16}, "how many of the user's examples the server is given, in turn; of these")
+	f.IntVar(&o.parallel, "server-parallel", 1, "requests to the server at once")
 	f.StringVar(&o.folder, "folder", "", "`FOLDER` that keeps what device and server said; empty: bench-hybrid beside the models")
 	f.StringSliceVar(&o.pools, "pools", nil, "pool `FILES`; none: that of --pool")
 	f.StringSliceVar(&o.steps, "steps", hybridSteps, "of device, server, judge")
@@ -302,7 +304,7 @@ func leftOut(ctx context.Context, data *qa.Data, o benchhybrid.ObserveOptions) (
 
 // askServer is the server's step; without it only what is known counts.
 func (a *app) askServer(ctx context.Context, o *hybridFlags, servers []crayon.Server, parts []*benchhybrid.Part) (*benchhybrid.Asked, error) {
-	opt := benchhybrid.AskOptions{Folder: o.folder, Shots: o.shots, Known: !slices.Contains(o.steps, stepServer)}
+	opt := benchhybrid.AskOptions{Folder: o.folder, Shots: o.shots, Parallel: o.parallel, Known: !slices.Contains(o.steps, stepServer)}
 	if len(servers) == 0 {
 		servers = []crayon.Server{{URL: "http://127.0.0.1"}}
 	}
