@@ -37,6 +37,7 @@ type ObserveOptions struct {
 	Queries         int               // a user, in all
 	Shots           int               // examples a user customises from
 	Strategy        string            // that is fitted: chosen, or one of the registry
+	Prior           *strategy.Prior   // nil: the program's own
 	Draft           bool              // also draft the greedy answer's first tokens
 	Folder          string            // keeps parts
 	Provenance      bench.Provenance  // what the pool was trained on
@@ -164,7 +165,7 @@ func (b *observer) user(ctx context.Context, u *bench.User, queries []query) (*P
 	p := &Part{Digests: b.opt.Digests, Device: b.opt.Device, User: u.Name, Dataset: u.Dataset, Family: u.Family, Group: u.Group, Fold: u.Fold,
 		Labels: u.Labels, Tau: float64(in.Feature.Tau)}
 	examples := u.Examples(b.opt.Shots, 0)
-	t := strategy.Task{Labels: u.Labels}
+	t := strategy.Task{Labels: u.Labels, Prior: b.opt.Prior}
 	var err error
 	if t.Rows, err = b.rows(ctx, examples); err != nil {
 		return nil, err

@@ -166,14 +166,9 @@ func (a *app) bench(ctx context.Context, o benchOptions) (err error) {
 		o.Trained, o.Untold = trained.Rows, trained.Untold
 	}
 	if o.prior != "" {
-		text, err := store.ReadFile(o.prior, 16<<20)
-		if err != nil {
+		if o.Prior, o.Digests["prior"], err = readPrior(o.prior); err != nil {
 			return err
 		}
-		if o.Prior, err = strategy.ParsePrior(text); err != nil {
-			return err
-		}
-		o.Digests["prior"] = fmt.Sprintf("%x", sha256.Sum256(text))
 	}
 	if o.elsewhere {
 		if o.Elsewhere, err = bench.Chat(); err != nil {
@@ -359,4 +354,14 @@ func (a *app) benchVerifyCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// readPrior reads a prior and the sha256 of its file.
+func readPrior(path string) (*strategy.Prior, string, error) {
+	text, err := store.ReadFile(path, 16<<20)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := strategy.ParsePrior(text)
+	return p, fmt.Sprintf("%x", sha256.Sum256(text)), err
 }

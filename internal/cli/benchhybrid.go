@@ -29,13 +29,13 @@ type hybridFlags struct {
 	observe benchhybrid.ObserveOptions
 	judge   benchhybrid.JudgeOptions
 	benchFiles
-	data, server, model, folder, export, exportTo string
-	pools, steps, from                            []string
-	share                                         float64
-	parallel                                      int
-	shots                                         []int
-	memory                                        bool
-	device                                        devices
+	data, server, model, folder, export, exportTo, prior string
+	pools, steps, from                                   []string
+	share                                                float64
+	parallel                                             int
+	shots                                                []int
+	memory                                               bool
+	device                                               devices
 }
 
 // The steps of bench hybrid.
@@ -88,6 +88,7 @@ or, of a pool that left none out, those it knows.`,
 	f.StringSliceVar(&o.observe.Groups, "groups", nil, "only users of these `GROUPS`: seen, new_subjects, new_datasets, related")
 	f.IntVar(&o.observe.Shots, "shots", o.observe.Shots, "examples a user customises from")
 	f.StringVar(&o.observe.Strategy, "strategy", o.observe.Strategy, "that the customisation is fitted by")
+	f.StringVar(&o.prior, "prior", "", "what other users' tasks taught: a JSON `FILE` in place of the program's own; with one pool of --pools at a time")
 	f.BoolVar(&o.observe.Draft, "draft", false, "also draft the first 32 tokens of the device's answers")
 	f.BoolVar(&o.memory, "memory", true, "keep the device's scores in --folder, so that other strategies cost no passes")
 	f.Uint64Var(&o.observe.Seed, "seed", o.observe.Seed, "of streams, folds and the bootstrap")
@@ -113,6 +114,9 @@ func (a *app) benchHybrid(cmd *cobra.Command, o *hybridFlags) error {
 		if !slices.Contains(hybridSteps, s) {
 			return usage(fmt.Errorf("there is no step %q", s), "--steps "+strings.Join(hybridSteps, ","))
 		}
+	}
+	if o.prior != "" && len(o.pools) > 1 {
+		return usage(errors.New("one prior for several pools"), "--prior with one pool at a time: a fair one is learned without that pool's families")
 	}
 	if name, ok := exports[o.export]; o.export != "" && !ok {
 		return usage(fmt.Errorf("no export %q", o.export), "--export "+routerArena+" or "+routerBench)
@@ -268,6 +272,9 @@ func (a *app) observeUnder(ctx context.Context, o *hybridFlags, data *qa.Data, f
 		scorer, opt.Device = benchengine.With(d, engine.LogProbs, engine.Features), engine.Name()
 	}
 	prior, err := strategy.DefaultPrior().Digest()
+	if o.prior != "" {
+		opt.Prior, prior, err = readPrior(o.prior)
+	}
 	if err != nil {
 		return nil, err
 	}
