@@ -181,6 +181,17 @@ func TestLedgerSurvivesHalfALine(t *testing.T) {
 	require.Zero(t, skipped)
 }
 
+// A home that is not there yet is made by the first call that leaves.
+func TestLedgerMakesItsFolder(t *testing.T) {
+	l := LedgerAt(filepath.Join(t.TempDir(), "new", "home", "ledger.jsonl"))
+	c, err := l.begin(Entry{Purpose: "chat"})
+	require.NoError(t, err)
+	require.NoError(t, c.end(Entry{Status: 200}))
+	entries, err := l.Entries(time.Time{})
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+}
+
 // Several writers, each with its own Ledger as processes have, lose no line.
 func TestLedgerManyWriters(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.jsonl")

@@ -241,6 +241,9 @@ func (l *Ledger) append(e Entry) (err error) {
 	line = append(line, '\n')
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
+		return ledgerFault(l.path, err)
+	}
 	lock := flock.New(l.path+".lock", flock.SetPermissions(0o600))
 	if err := lock.Lock(); err != nil {
 		return ledgerFault(l.path, err)
