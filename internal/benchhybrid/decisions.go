@@ -35,12 +35,12 @@ func Decide(ctx context.Context, rows []Row, f *Figures, share float64) (*Decisi
 		y.device, y.bare, y.server = append(y.device, r.right(r.Picks[Custom])), append(y.bare, r.right(r.Picks[Base])), append(y.server, r.right(r.Server[d.asked]))
 	}
 	d.device, d.server, d.sent = y.device, y.server, make([]bool, len(d.rows))
-	b := &bout{rows: d.rows, device: y.device, server: y.server}
+	b := &bout{rows: d.rows, folds: foldsOf(d.rows, f.Settings.Seed), device: y.device, server: y.server}
 	var err error
 	if b.pDevice, b.pServer, err = crossed(ctx, d.rows, y, f.Settings.Seed); err != nil {
 		return nil, err
 	}
-	order := b.order(difference(b.pServer, b.pDevice), f.Settings.Seed)
+	order := b.fairly(b.order(difference(b.pServer, b.pDevice), f.Settings.Seed))
 	for k, i := range order {
 		d.sent[i] = float64(k) < share*float64(len(order))
 	}

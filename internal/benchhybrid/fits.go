@@ -3,7 +3,6 @@ package benchhybrid
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,7 +13,7 @@ import (
 	"crayon/internal/route/signal"
 )
 
-// crossFolds of rows, or of families.
+// crossFolds of queries, or of families.
 const crossFolds = 5
 
 // fits are probabilities of being right, one a row, by models that saw neither
@@ -34,6 +33,9 @@ type fits struct {
 	rivalBare                []float64
 	rivalFarDevice           []float64
 	rivalFarServer           []float64
+
+	folds    []int // that each of the others was fitted without
+	farFolds []int // the same of the far ones
 }
 
 // outcomes of rows, 1 or 0.
@@ -41,7 +43,7 @@ type outcomes struct{ device, bare, server []float64 }
 
 // learn makes all fits, as many at once as there are cores.
 func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, error) {
-	f := &fits{}
+	f := &fits{folds: foldsOf(rows, seed)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	fit := func(out *[]float64, of []float64, o calibrate.Options, row func(r *Row) calibrate.Row) {
@@ -59,7 +61,7 @@ func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, err
 	}
 	own := ownRow
 	bare := func(r *Row) calibrate.Row {
-		return calibrate.Row{User: r.User, Cluster: r.Cluster, Signals: with(r.Signals, r.Bare)}
+		return calibrate.Row{User: r.User, Cluster: r.Cluster, Group: r.query(), Signals: with(r.Signals, r.Bare)}
 	}
 	byTask := func(of func(*Row) calibrate.Row) func(*Row) calibrate.Row {
 		return func(r *Row) calibrate.Row {
@@ -84,12 +86,13 @@ func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, err
 	fit(&f.toldBareServer, y.server, calibrate.Options{}, byTask(bare))
 	if !slices.ContainsFunc(rows, func(r Row) bool { return len(r.Draft) == 0 }) {
 		draft := func(r *Row) calibrate.Row {
-			return calibrate.Row{User: r.User, Cluster: r.Cluster, Signals: drafted(r.Signals, r.Draft)}
+			return calibrate.Row{User: r.User, Cluster: r.Cluster, Group: r.query(), Signals: drafted(r.Signals, r.Draft)}
 		}
 		fit(&f.draftDevice, y.device, calibrate.Options{}, draft)
 		fit(&f.draftServer, y.server, calibrate.Options{}, draft)
 	}
 	families := familyFolds(rows)
+	f.farFolds = families.rows
 	for _, x := range []struct {
 		out *[]float64
 		of  []float64
@@ -98,10 +101,6 @@ func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, err
 			*x.out, err = far(ctx, rows, x.of, families, seed)
 			return enough(err)
 		})
-	}
-	rowFolds := make([]int, len(rows))
-	for k, i := range rand.New(rand.NewPCG(seed, 5)).Perm(len(rows)) {
-		rowFolds[i] = k % crossFolds
 	}
 	r, err := rivalOf(rows)
 	if err != nil {
@@ -113,7 +112,7 @@ func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, err
 		of     []float64
 		folds  []int
 		within func(fold, row int) bool
-	}{{&f.rivalDevice, y.device, rowFolds, nil}, {&f.rivalServer, y.server, rowFolds, nil}, {&f.rivalBare, y.bare, rowFolds, nil},
+	}{{&f.rivalDevice, y.device, f.folds, nil}, {&f.rivalServer, y.server, f.folds, nil}, {&f.rivalBare, y.bare, f.folds, nil},
 		{&f.rivalFarDevice, y.device, families.rows, outside}, {&f.rivalFarServer, y.server, families.rows, outside}} {
 		if slices.Max(x.folds) == 0 {
 			continue
@@ -135,6 +134,17 @@ func enough(err error) error {
 		return nil
 	}
 	return err
+}
+
+// foldsOf are the folds of the rows' cross-fits. A query that several users ask
+// is in one: the server says the same to all of them, and a fit that has seen it
+// knows.
+func foldsOf(rows []Row, seed uint64) []int {
+	of := make([]calibrate.Row, len(rows))
+	for i := range rows {
+		of[i] = ownRow(&rows[i])
+	}
+	return calibrate.Folds(of, crossFolds, seed)
 }
 
 func isRight(r calibrate.Row) float64 { return r.Device }
@@ -233,6 +243,7 @@ func far(ctx context.Context, rows []Row, of []float64, families folded, seed ui
 // rivalOf is the learned rival over rows.
 func rivalOf(rows []Row) (*rival, error) {
 	features, further, users := make([][]float64, len(rows)), make([][]float64, len(rows)), make([]string, len(rows))
+	queries := make([]string, len(rows))
 	for i := range rows {
 		var err error
 		if features[i], err = unpacked(rows[i].Hidden); err != nil {
@@ -247,8 +258,9 @@ func rivalOf(rows []Row) (*rival, error) {
 			}
 		}
 		users[i] = rows[i].User
+		queries[i] = rows[i].query()
 	}
-	return newRival(features, further, users), nil
+	return newRival(features, further, users, queries), nil
 }
 
 // crossed are Crayon's probabilities of both sides alone, as learn has them.
@@ -271,5 +283,5 @@ func crossed(ctx context.Context, rows []Row, y outcomes, seed uint64) (device, 
 
 // ownRow is a row as the product has it.
 func ownRow(r *Row) calibrate.Row {
-	return calibrate.Row{User: r.User, Cluster: r.Cluster, Signals: r.Signals}
+	return calibrate.Row{User: r.User, Cluster: r.Cluster, Group: r.query(), Signals: r.Signals}
 }

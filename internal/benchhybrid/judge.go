@@ -151,12 +151,12 @@ func Judge(ctx context.Context, rows []Row, o JudgeOptions) (*Figures, error) {
 		f.Missing = append(f.Missing, "transfer to other families: there are too few")
 	}
 	all := count(len(rows))
-	main := &bout{rows: rows, device: y.device, server: y.server, pDevice: fit.device, pServer: fit.server, earlyDevice: fit.earlyDevice, earlyServer: fit.earlyServer,
+	main := &bout{rows: rows, folds: fit.folds, device: y.device, server: y.server, pDevice: fit.device, pServer: fit.server, earlyDevice: fit.earlyDevice, earlyServer: fit.earlyServer,
 		draftDevice: fit.draftDevice, draftServer: fit.draftServer, rivalDevice: fit.rivalDevice, rivalServer: fit.rivalServer,
 		taskDevice: fit.taskDevice, taskServer: fit.taskServer, toldDevice: fit.toldDevice, toldServer: fit.toldServer}
-	bare := &bout{rows: rows, bare: true, device: y.bare, server: y.server, pDevice: fit.bareDevice, pServer: fit.bareServer, rivalDevice: fit.rivalBare, rivalServer: fit.rivalServer,
+	bare := &bout{rows: rows, folds: fit.folds, bare: true, device: y.bare, server: y.server, pDevice: fit.bareDevice, pServer: fit.bareServer, rivalDevice: fit.rivalBare, rivalServer: fit.rivalServer,
 		taskDevice: fit.taskBare, taskServer: fit.taskServer, toldDevice: fit.toldBare, toldServer: fit.toldBareServer}
-	far := &bout{rows: rows, device: y.device, server: y.server, pDevice: fit.farDevice, pServer: fit.farServer, rivalDevice: fit.rivalFarDevice, rivalServer: fit.rivalFarServer,
+	far := &bout{rows: rows, folds: fit.farFolds, device: y.device, server: y.server, pDevice: fit.farDevice, pServer: fit.farServer, rivalDevice: fit.rivalFarDevice, rivalServer: fit.rivalFarServer,
 		taskDevice: fit.taskDevice, taskServer: fit.taskServer, toldDevice: fit.toldDevice, toldServer: fit.toldServer}
 	f.Section = *main.section(all, &o)
 	f.Bare, f.Transfer = bare.section(all, &o), far.section(all, &o)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crayon/internal/bench"
+	"crayon/internal/qa"
 	"crayon/internal/route/calibrate"
 	"crayon/internal/route/signal"
 )
@@ -57,6 +58,36 @@ func known(users, each int) []Row {
 		}
 	}
 	return rows
+}
+
+// Where nothing tells who is right, no router does: not by having seen a query
+// when another user asked it, and no user's rows are ranked upside down because a
+// level fitted to the others of its rows is low where those left out are right.
+func TestNothingIsLearnedFromNothing(t *testing.T) {
+	rows := known(30, 40)
+	for i := range rows {
+		r := &rows[i]
+		r.ID = fmt.Sprint(i/400, " ", r.ID) // two users ask it
+		rng := rand.New(rand.NewChaCha8(qa.Hash(5, r.Dataset, r.ID)))
+		hidden := make([]float32, 96) // enough to know each query again
+		for k := range hidden {
+			hidden[k] = float32(rng.NormFloat64())
+		}
+		r.Hidden = packed(hidden)
+		for _, name := range []string{"choice_top", "scope"} {
+			r.Signals[signal.Place(name)] = round(rng.NormFloat64())
+		}
+		r.Picks[Custom], r.Picks[Base], r.Server["letter0"] = rng.IntN(2), rng.IntN(2), rng.IntN(2)
+	}
+	f, err := Judge(t.Context(), rows, JudgeOptions{Seed: 1, Resamples: 100})
+	require.NoError(t, err)
+	for _, name := range []string{crayonRouter, learnedRouter} {
+		require.InDelta(t, 0.5, *f.Ranks[name].Within, 0.06, name)
+		require.InDelta(t, 0.5, *f.Ranks[name].AUROC, 0.08, name)
+		require.Less(t, f.Area[name].Low, 0.005, name)
+		require.Greater(t, f.Area[name].High, -0.005, name)
+	}
+	require.InDelta(t, 0, *f.BrierSkill, 0.05)
 }
 
 func TestKnownTruthsAreRecovered(t *testing.T) {
@@ -193,8 +224,8 @@ func TestWalkByHand(t *testing.T) {
 	w = walked([]int{1, 0, 2, 3}, device, server, []int{1, 2, 1, 0}, []float64{0.25, 0.5})
 	require.InDeltaSlice(t, []float64{0.5, 0.75}, w.at, 1e-12)
 	score := []float64{0.9, 0.2, 0.9, 0.4}
-	require.InDelta(t, 0.625, auroc([]int{0, 2, 3, 1}, score, []float64{1, 0, 0, 1}, nil), 1e-12)
-	require.True(t, math.IsNaN(auroc([]int{0, 1}, []float64{1, 2}, []float64{1, 1}, nil)))
+	require.InDelta(t, 0.625, auroc([][]int{{0, 2, 3, 1}}, score, []float64{1, 0, 0, 1}, nil), 1e-12)
+	require.True(t, math.IsNaN(auroc([][]int{{0, 1}}, []float64{1, 2}, []float64{1, 1}, nil)))
 }
 
 func TestRowsThatAreNone(t *testing.T) {

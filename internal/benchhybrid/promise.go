@@ -1,11 +1,13 @@
 package benchhybrid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -76,6 +78,23 @@ func promises(ctx context.Context, rows []Row, y outcomes, s *Section, o *JudgeO
 	return out, nil
 }
 
+// dealt is the rows in a random order in which those of one query stay together,
+// so that next to none is on both sides of a cut.
+func dealt(rows []calibrate.Row, rng *rand.Rand) []int {
+	names := make([]string, len(rows))
+	for i := range rows {
+		names[i] = rows[i].Group
+	}
+	at, n := numbered(names)
+	turn := rng.Perm(n)
+	out := make([]int, len(rows))
+	for i := range out {
+		out[i] = i
+	}
+	slices.SortStableFunc(out, func(i, j int) int { return cmp.Compare(turn[at[i]], turn[at[j]]) })
+	return out
+}
+
 // try makes the calibrations and counts.
 func (p *Promise) try(ctx context.Context, all []calibrate.Row, n int, o *JudgeOptions) error {
 	each := (promiseResamples + o.Splits - 1) / o.Splits
@@ -89,7 +108,7 @@ func (p *Promise) try(ctx context.Context, all []calibrate.Row, n int, o *JudgeO
 				return err
 			}
 			rng := rand.New(rand.NewPCG(o.Seed, uint64(k)))
-			order := rng.Perm(len(all))
+			order := dealt(all, rng)
 			pick := func(at []int) []calibrate.Row {
 				out := make([]calibrate.Row, len(at))
 				for i, x := range at {

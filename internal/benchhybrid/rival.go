@@ -19,6 +19,7 @@ import (
 type rival struct {
 	x     blas64.General // a row a query, every column of mean 0 and deviation 1
 	asker []int          // whose the row is
+	query []int          // which query it is
 	users int
 }
 
@@ -32,7 +33,7 @@ const rivalSteps = 60
 
 // newRival makes columns of features (rows of one length) and further numbers; a
 // missing number is the column's mean.
-func newRival(features [][]float64, further [][]float64, users []string) *rival {
+func newRival(features [][]float64, further [][]float64, users, queries []string) *rival {
 	n := len(features)
 	width := len(features[0]) + len(further[0])
 	r := &rival{x: blas64.General{Rows: n, Cols: width, Stride: width, Data: make([]float64, n*width)}}
@@ -59,17 +60,23 @@ func newRival(features [][]float64, further [][]float64, users []string) *rival 
 			}
 		}
 	}
+	r.asker, r.users = numbered(users)
+	r.query, _ = numbered(queries)
+	return r
+}
+
+// numbered are names as numbers, in the order they first come, and how many.
+func numbered(names []string) (out []int, n int) {
 	at := map[string]int{}
-	for _, u := range users {
-		i, ok := at[u]
+	for _, name := range names {
+		i, ok := at[name]
 		if !ok {
 			i = len(at)
-			at[u] = i
+			at[name] = i
 		}
-		r.asker = append(r.asker, i)
+		out = append(out, i)
 	}
-	r.users = len(at)
-	return r
+	return out, len(at)
 }
 
 // logits of rows under weights: columns, users' levels, level of all.
@@ -167,8 +174,8 @@ func (r *rival) tuned(y []float64, rows []int) ([]float64, error) {
 	zero := make([]float64, r.x.Cols+r.users+1)
 	for f := range innerFolds {
 		var train, test []int
-		for k, i := range rows {
-			if k%innerFolds == f {
+		for _, i := range rows {
+			if r.query[i]%innerFolds == f {
 				test = append(test, i)
 			} else {
 				train = append(train, i)

@@ -25,28 +25,30 @@ const (
 
 // routers are in the order of tables. Each gives every row a number, the largest
 // of which are sent first, and those that have one the number by which they think
-// the device right; nil where they cannot.
+// the device right; nil where they cannot. fitted ones have numbers of several
+// fits, one a fold.
 var routers = []struct {
 	name, about string
 	score       func(b *bout) []float64
 	device      func(b *bout) []float64
+	fitted      bool
 }{
 	{crayonRouter, "the product's gain: probability that the server is right less that of the device",
-		func(b *bout) []float64 { return difference(b.pServer, b.pDevice) }, func(b *bout) []float64 { return b.pDevice }},
+		func(b *bout) []float64 { return difference(b.pServer, b.pDevice) }, func(b *bout) []float64 { return b.pDevice }, true},
 	{earlyRouter, "the same by what is known before a draft",
-		func(b *bout) []float64 { return difference(b.earlyServer, b.earlyDevice) }, func(b *bout) []float64 { return b.earlyDevice }},
+		func(b *bout) []float64 { return difference(b.earlyServer, b.earlyDevice) }, func(b *bout) []float64 { return b.earlyDevice }, true},
 	{draftRouter, "the same by the draft's tokens, without probabilities of choices",
-		func(b *bout) []float64 { return difference(b.draftServer, b.draftDevice) }, func(b *bout) []float64 { return b.draftDevice }},
+		func(b *bout) []float64 { return difference(b.draftServer, b.draftDevice) }, func(b *bout) []float64 { return b.draftDevice }, true},
 	{learnedRouter, "logistic regression on the query's feature, the device's confidence and the user",
-		func(b *bout) []float64 { return difference(b.rivalServer, b.rivalDevice) }, func(b *bout) []float64 { return b.rivalDevice }},
+		func(b *bout) []float64 { return difference(b.rivalServer, b.rivalDevice) }, func(b *bout) []float64 { return b.rivalDevice }, true},
 	{maxProbability, "the device's least probable choices first",
-		func(b *bout) []float64 { return negated(b.signal("choice_top")) }, func(b *bout) []float64 { return b.signal("choice_top") }},
+		func(b *bout) []float64 { return negated(b.signal("choice_top")) }, func(b *bout) []float64 { return b.signal("choice_top") }, false},
 	{scopeAlone, "the queries least like the user's examples first",
-		func(b *bout) []float64 { return negated(b.signal("scope")) }, func(b *bout) []float64 { return b.signal("scope") }},
+		func(b *bout) []float64 { return negated(b.signal("scope")) }, func(b *bout) []float64 { return b.signal("scope") }, false},
 	{taskMean, "the query's task alone, which it is told",
-		func(b *bout) []float64 { return difference(b.taskServer, b.taskDevice) }, func(b *bout) []float64 { return b.taskDevice }},
-	{randomRouter, "any", func(b *bout) []float64 { return make([]float64, len(b.rows)) }, nil},
-	{oracleRouter, "knows who is right: drawn, not a target", func(b *bout) []float64 { return difference(b.server, b.device) }, nil},
+		func(b *bout) []float64 { return difference(b.taskServer, b.taskDevice) }, func(b *bout) []float64 { return b.taskDevice }, true},
+	{randomRouter, "any", func(b *bout) []float64 { return make([]float64, len(b.rows)) }, nil, false},
+	{oracleRouter, "knows who is right: drawn, not a target", func(b *bout) []float64 { return difference(b.server, b.device) }, nil, false},
 }
 
 // bout is one way the device answers against one server, with what fits say.
@@ -59,6 +61,7 @@ type bout struct {
 	rivalDevice, rivalServer []float64
 	taskDevice, taskServer   []float64
 	toldDevice, toldServer   []float64
+	folds                    []int // of the fits; nil: one fit for all
 	bare                     bool
 
 	own     []float64            // 1 for a row of the user's own task
@@ -98,6 +101,38 @@ func (b *bout) order(score []float64, seed uint64) []int {
 		return bytes.Compare(lots[i][:], lots[j][:])
 	})
 	return out
+}
+
+// fairly is an order in which each fold's rows lie evenly, in the order they have
+// among themselves: numbers of two fits do not compare. (A fit's level of a user
+// is low for having left out rows that are right, so the order of all numbers
+// would rank a user's rows upside down.)
+func (b *bout) fairly(order []int) []int {
+	if order == nil || b.folds == nil {
+		return order
+	}
+	place := make([]float64, len(order))
+	strata := b.strata(order)
+	for _, s := range strata {
+		for k, i := range s {
+			place[i] = (float64(k) + 0.5) / float64(len(s))
+		}
+	}
+	out := slices.Clone(order)
+	slices.SortStableFunc(out, func(i, j int) int { return cmp.Compare(place[i], place[j]) })
+	return out
+}
+
+// strata splits an order by fold.
+func (b *bout) strata(order []int) [][]int {
+	if b.folds == nil {
+		return [][]int{order}
+	}
+	at := make([]int, len(order))
+	for k, i := range order {
+		at[k] = b.folds[i]
+	}
+	return split(order, at, slices.Max(b.folds)+1)
 }
 
 func difference(a, b []float64) []float64 {

@@ -44,6 +44,9 @@ type Row struct {
 	Costs   map[string]Cost    `json:"costs"`   // of the server, by examples given
 }
 
+// query names what was asked, whoever asked it.
+func (r *Row) query() string { return r.Dataset + "\x00" + r.ID }
+
 // Cost is what one answer of the server took.
 type Cost struct {
 	Seconds    float64 `json:"seconds"`

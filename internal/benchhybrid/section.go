@@ -111,7 +111,11 @@ func (b *bout) section(at []int, o *JudgeOptions) *Section {
 	s.Either = bench.Rounded(either / float64(len(at)))
 	orders := map[string][]int{}
 	for _, r := range routers {
-		if order := v.order(r.score(v), o.Seed); order != nil {
+		order := v.order(r.score(v), o.Seed)
+		if r.fitted {
+			order = v.fairly(order)
+		}
+		if order != nil {
 			orders[r.name] = order
 		}
 	}
@@ -237,26 +241,25 @@ func (b *bout) measure(orders map[string][]int, times []int) map[string]float64 
 			}
 		}
 	}
-	put := func(name, users string, score, y []float64) {
+	put := func(name, users string, fitted bool, score, y []float64) {
 		if score == nil {
 			return
 		}
-		order := b.ranked(name, score)
+		r := b.ranked(name, score, fitted)
+		mean, n := within(r.users, score, y, times)
 		if name != "scope_auroc" {
-			out[name] = auroc(order, score, y, times)
-			out[name+"_within_user"], _ = within(b.ranks[name].users, score, y, times)
+			out[name] = auroc(r.strata, score, y, times)
+			out[name+"_within_user"] = mean
 		} else {
-			out[name], _ = within(b.ranks[name].users, score, y, times)
+			out[name] = mean
 		}
 		if users != "" && times == nil {
-			_, n := within(b.ranks[name].users, score, y, nil)
 			out[users] = float64(n)
 		}
 	}
-	put("auroc", "within_users", b.pDevice, b.device)
-	put("confidence_auroc", "", b.once("choice_top"), b.device)
-	own := b.owns()
-	put("scope_auroc", "scope_users", b.once(scopeAlone), own)
+	put("auroc", "within_users", true, b.pDevice, b.device)
+	put("confidence_auroc", "", false, b.once("choice_top"), b.device)
+	put("scope_auroc", "scope_users", false, b.once(scopeAlone), b.owns())
 	return out
 }
 
@@ -277,29 +280,45 @@ func (b *bout) rankings(s *Section) {
 			x = bench.Rounded(x)
 			return &x
 		}
-		order := b.order(score, 0)
-		mean, _ := within(byUser(order, b.rows), score, b.device, nil)
-		s.Ranks[r.name] = &Rank{known(auroc(order, score, b.device, nil)), known(mean)}
+		k := b.rankOf(score, r.fitted)
+		mean, _ := within(k.users, score, b.device, nil)
+		s.Ranks[r.name] = &Rank{known(auroc(k.strata, score, b.device, nil)), known(mean)}
 	}
 }
 
-// rank is an order by descending score, whole and by user.
+// rank is an order by descending score in strata: folds, whose numbers are of one
+// fit, and the folds of each user.
 type rank struct {
-	order []int
-	users [][]int
+	strata [][]int
+	users  [][][]int
 }
 
-// ranked is the order of a score, made once.
-func (b *bout) ranked(name string, score []float64) []int {
+// ranked is the rank of a score, made once.
+func (b *bout) ranked(name string, score []float64, fitted bool) rank {
 	if b.ranks == nil {
 		b.ranks = map[string]rank{}
 	}
-	if r, ok := b.ranks[name]; ok {
-		return r.order
+	r, ok := b.ranks[name]
+	if !ok {
+		r = b.rankOf(score, fitted)
+		b.ranks[name] = r
 	}
+	return r
+}
+
+func (b *bout) rankOf(score []float64, fitted bool) rank {
 	order := b.order(score, 0)
-	b.ranks[name] = rank{order, byUser(order, b.rows)}
-	return order
+	strata := func(order []int) [][]int {
+		if fitted {
+			return b.strata(order)
+		}
+		return [][]int{order}
+	}
+	r := rank{strata: strata(order)}
+	for _, mine := range byUser(order, b.rows) {
+		r.users = append(r.users, strata(mine))
+	}
+	return r
 }
 
 // once is a signal, looked up once.
@@ -367,6 +386,11 @@ func (b *bout) some(at []int) *bout {
 	v.earlyDevice, v.earlyServer, v.draftDevice, v.draftServer = pick(b.earlyDevice), pick(b.earlyServer), pick(b.draftDevice), pick(b.draftServer)
 	v.rivalDevice, v.rivalServer, v.taskDevice, v.taskServer = pick(b.rivalDevice), pick(b.rivalServer), pick(b.taskDevice), pick(b.taskServer)
 	v.toldDevice, v.toldServer = pick(b.toldDevice), pick(b.toldServer)
+	if b.folds != nil {
+		for _, i := range at {
+			v.folds = append(v.folds, b.folds[i])
+		}
+	}
 	return v
 }
 

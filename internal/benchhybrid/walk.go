@@ -55,29 +55,34 @@ func walked(order []int, device, server []float64, times []int, shares []float64
 	return w
 }
 
-// auroc is the probability that a right row scores above a wrong one, ties a
-// half; order is by descending score. NaN where there is one class.
-func auroc(order []int, score, y []float64, times []int) float64 {
-	var above, pairs, right, wrong float64
-	for k := 0; k < len(order); {
-		var r, w float64
-		j := k
-		for ; j < len(order) && score[order[j]] == score[order[k]]; j++ {
-			c := 1.0
-			if times != nil {
-				c = float64(times[order[j]])
+// auroc is the probability that a right row scores above a wrong one of its
+// stratum, ties a half; each stratum is an order by descending score. NaN where
+// no stratum has rows of both classes.
+func auroc(strata [][]int, score, y []float64, times []int) float64 {
+	var pairs, all float64
+	for _, order := range strata {
+		var above, right, wrong float64
+		for k := 0; k < len(order); {
+			var r, w float64
+			j := k
+			for ; j < len(order) && score[order[j]] == score[order[k]]; j++ {
+				c := 1.0
+				if times != nil {
+					c = float64(times[order[j]])
+				}
+				r, w = r+c*y[order[j]], w+c*(1-y[order[j]])
 			}
-			r, w = r+c*y[order[j]], w+c*(1-y[order[j]])
+			pairs += w*above + r*w/2
+			above += r
+			right, wrong = right+r, wrong+w
+			k = j
 		}
-		pairs += w*above + r*w/2
-		above += r
-		right, wrong = right+r, wrong+w
-		k = j
+		all += right * wrong
 	}
-	if right == 0 || wrong == 0 {
+	if all == 0 {
 		return math.NaN()
 	}
-	return pairs / (right * wrong)
+	return pairs / all
 }
 
 // leastOfKind is how many right and wrong rows a user needs for an AUROC of its own.
@@ -85,43 +90,53 @@ const leastOfKind = 5
 
 // within is the mean over users of their AUROC, and of how many users; a user
 // counts as often as its rows were drawn.
-func within(orders [][]int, score, y []float64, times []int) (mean float64, users int) {
+func within(users [][][]int, score, y []float64, times []int) (mean float64, n int) {
 	var sum, weight float64
-	for _, order := range orders {
-		var right, n float64
-		for _, i := range order {
-			c := 1.0
-			if times != nil {
-				c = float64(times[i])
+	for _, strata := range users {
+		var right, drawn, rows float64
+		for _, order := range strata {
+			rows += float64(len(order))
+			for _, i := range order {
+				c := 1.0
+				if times != nil {
+					c = float64(times[i])
+				}
+				right, drawn = right+c*y[i], drawn+c
 			}
-			right, n = right+c*y[i], n+c
 		}
-		if right < leastOfKind || n-right < leastOfKind {
+		if right < leastOfKind || drawn-right < leastOfKind {
 			continue
 		}
-		c := n / float64(len(order))
-		sum += c * auroc(order, score, y, times)
+		a := auroc(strata, score, y, times)
+		if math.IsNaN(a) {
+			continue
+		}
+		c := drawn / rows
+		sum += c * a
 		weight += c
-		users++
+		n++
 	}
 	if weight == 0 {
 		return math.NaN(), 0
 	}
-	return sum / weight, users
+	return sum / weight, n
 }
 
 // byUser splits an order by user.
 func byUser(order []int, rows []Row) [][]int {
-	of := map[string]int{}
-	var out [][]int
-	for _, i := range order {
-		k, ok := of[rows[i].User]
-		if !ok {
-			k = len(out)
-			of[rows[i].User] = k
-			out = append(out, nil)
-		}
-		out[k] = append(out[k], i)
+	users := make([]string, len(order))
+	for k, i := range order {
+		users[k] = rows[i].User
+	}
+	at, n := numbered(users)
+	return split(order, at, n)
+}
+
+// split deals an order into n parts; at is the part of each place.
+func split(order []int, at []int, n int) [][]int {
+	out := make([][]int, n)
+	for k, i := range order {
+		out[at[k]] = append(out[at[k]], i)
 	}
 	return out
 }

@@ -96,22 +96,29 @@ func Brier(p, y []float64) float64 {
 }
 
 // BrierSkill is what p takes off the Brier score of each user's share right: 1
-// is perfect, 0 no better, also where nothing varies.
+// is perfect, 0 no better, also where nothing varies. The share is that of all the
+// user's queries, as far as these tell it: the Brier score of the share right of
+// the rows themselves, which knows their outcomes, times n/(n-1) for n rows. Users
+// with one row are left out.
 func BrierSkill(p, y []float64, users []string) float64 {
 	right, n := map[string]float64{}, map[string]float64{}
 	for i, u := range users {
 		right[u] += y[i]
 		n[u]++
 	}
-	base := make([]float64, len(y))
+	var base, off float64
 	for i, u := range users {
-		base[i] = right[u] / n[u]
+		if n[u] < 2 {
+			continue
+		}
+		d := right[u]/n[u] - y[i]
+		base += d * d * n[u] / (n[u] - 1)
+		off += (p[i] - y[i]) * (p[i] - y[i])
 	}
-	b := Brier(base, y)
-	if b == 0 {
+	if base == 0 {
 		return 0
 	}
-	return 1 - Brier(p, y)/b
+	return 1 - off/base
 }
 
 // ECE is the expected calibration error: the mean over bins of equal mass of how

@@ -93,9 +93,7 @@ func FitModel(rows []Row, of func(Row) float64, o Options) (*Fitted, error) {
 	if err := enough(len(y), right); err != nil {
 		return nil, &fault.Error{Op: "fit routing", Err: err, Hint: "add rows of both kinds", Exit: fault.ExitUsage}
 	}
-	if o.Folds == 0 {
-		o.Folds = 5
-	}
+	o.Folds = cmp.Or(o.Folds, defaultFolds)
 	folds := foldsOf(used, o.Folds, o.Seed)
 	var prior *Logistic
 	if o.Prior != nil {
@@ -152,6 +150,14 @@ func users(rows []Row) []string {
 	}
 	return out
 }
+
+// Folds are those that FitModel leaves out in turn, one a row, of rows that all
+// have an outcome; folds as in Options, 0 for 5.
+func Folds(rows []Row, folds int, seed uint64) []int {
+	return foldsOf(rows, cmp.Or(folds, defaultFolds), seed)
+}
+
+const defaultFolds = 5
 
 // foldsOf gives each row a fold: groups stay together, the folds are about as
 // large as each other. With fewer groups than folds every row stands alone.
