@@ -15,8 +15,32 @@ func Judge(p, y []float64, users []string) Fit {
 // AUROC is the probability that a right row scores above a wrong one, ties a
 // half; y is 0 to 1, a share counting in part. NaN where there is one class.
 func AUROC(score, y []float64) float64 {
+	won, all := pairs(score, y)
+	return won / all
+}
+
+// foldAUROC is the same over pairs of one fold: scores of two fits do not compare,
+// whose levels are low where the rows left out are right.
+func foldAUROC(score, y []float64, folds []int) float64 {
+	var won, all float64
+	for f := range slices.Max(folds) + 1 {
+		var s, v []float64
+		for i := range score {
+			if folds[i] == f {
+				s, v = append(s, score[i]), append(v, y[i])
+			}
+		}
+		w, n := pairs(s, v)
+		won, all = won+w, all+n
+	}
+	return won / all
+}
+
+// pairs are those of a right and a wrong row: in how many the right one scores
+// above, and how many there are.
+func pairs(score, y []float64) (won, all float64) {
 	order := sorted(score)
-	var below, pairs, right, wrong float64
+	var below, right, wrong float64
 	for i := 0; i < len(order); {
 		j := i
 		var r, w float64
@@ -24,15 +48,12 @@ func AUROC(score, y []float64) float64 {
 			r += y[order[j]]
 			w += 1 - y[order[j]]
 		}
-		pairs += r*below + r*w/2
+		won += r*below + r*w/2
 		below += w
 		right, wrong = right+r, wrong+w
 		i = j
 	}
-	if right == 0 || wrong == 0 {
-		return math.NaN()
-	}
-	return pairs / (right * wrong)
+	return won, right * wrong
 }
 
 // WithinUser is the mean of each user's AUROC, over the users with at least

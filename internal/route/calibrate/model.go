@@ -120,6 +120,9 @@ func FitModel(rows []Row, of func(Row) float64, o Options) (*Fitted, error) {
 	}
 	probs := crossCurved(fit, best.out, y, folds)
 	m.Fit = Judge(probs, y, users(used))
+	if a := foldAUROC(probs, y, folds); !math.IsNaN(a) { // else no fold has rows of both kinds
+		m.Fit.AUROC = a
+	}
 	f := &Fitted{Model: m, Out: make([]float64, len(rows))}
 	for i := range f.Out {
 		f.Out[i] = math.NaN()

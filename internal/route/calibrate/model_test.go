@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -278,4 +279,17 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Levels of users, each fitted without the rows it is asked about, say nothing of
+// chance outcomes, and are not told to say the contrary.
+func TestLevelsOfChance(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 9))
+	var rows []Row
+	for i := range 600 {
+		rows = append(rows, Row{User: strconv.Itoa(i % 20), Signals: signal.None(), Device: float64(rng.IntN(2))})
+	}
+	m, err := FitModel(rows, func(r Row) float64 { return r.Device }, Options{Signals: []string{}})
+	require.NoError(t, err)
+	require.InDelta(t, 0.5, m.Fit.AUROC, 0.05)
 }
