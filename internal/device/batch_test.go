@@ -488,6 +488,11 @@ func TestAnswersTogetherAreThoseAlone(t *testing.T) {
 			t.Fatalf("%d tokens went through the layers, %d are there", n, tokens)
 		}
 	})
+	again := job{req: Request{Prompt: make([]int32, 200), MaxTokens: 2}, cancel: make([]bool, 2)} // whatever was drawn above
+	for range 2 {
+		_, _, _, err := again.run(t.Context(), cached, false)
+		require.NoError(t, err)
+	}
 	require.Positive(t, cached.Stats().Prefix.Hits)
 	s := plain.Stats()
 	t.Logf("%.2f turns a pass; %+v", float64(s.Turns)/float64(s.Passes), cached.Stats().Prefix)
