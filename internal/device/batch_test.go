@@ -488,11 +488,22 @@ func TestAnswersTogetherAreThoseAlone(t *testing.T) {
 			t.Fatalf("%d tokens went through the layers, %d are there", n, tokens)
 		}
 	})
-	again := job{req: Request{Prompt: make([]int32, 200), MaxTokens: 2}, cancel: make([]bool, 2)} // whatever was drawn above
+	// Whatever was drawn above, a prefix is met again and answers share passes.
 	for range 2 {
+		again := job{req: Request{Prompt: make([]int32, 200), MaxTokens: 2}}
 		_, _, _, err := again.run(t.Context(), cached, false)
 		require.NoError(t, err)
 	}
+	var together sync.WaitGroup
+	for range 6 {
+		together.Go(func() {
+			j := job{req: Request{Prompt: make([]int32, 20), MaxTokens: 64}}
+			if _, _, _, err := j.run(context.Background(), plain, false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	together.Wait()
 	require.Positive(t, cached.Stats().Prefix.Hits)
 	s := plain.Stats()
 	t.Logf("%.2f turns a pass; %+v", float64(s.Turns)/float64(s.Passes), cached.Stats().Prefix)
