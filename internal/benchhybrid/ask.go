@@ -159,9 +159,19 @@ func (a *asking) claim(p *Part, q *Observed, shots int) (request []byte, key str
 
 // one asks one query, if it is not known.
 func (a *asking) one(ctx context.Context, p *Part, q *Observed, shots int) error {
+	again, err := a.try(ctx, p, q, shots)
+	if again {
+		_, err = a.try(ctx, p, q, shots)
+	}
+	return err
+}
+
+// try asks one query. It is to be tried again, without log-probabilities, where
+// the server turns out not to know them.
+func (a *asking) try(ctx context.Context, p *Part, q *Observed, shots int) (again bool, err error) {
 	request, key, logProbs, err := a.claim(p, q, shots)
 	if request == nil {
-		return err
+		return false, err
 	}
 	reply, err := a.server.Complete(ctx, upstream.Request{Body: request, Model: a.Model, Why: "benchmark"})
 	a.mu.Lock()
@@ -172,23 +182,20 @@ func (a *asking) one(ctx context.Context, p *Part, q *Observed, shots int) error
 	case err == nil:
 	case errors.As(err, &private):
 		a.Held["private"]++
-		return nil
+		return false, nil
 	case upstream.KindOf(err) == upstream.TooLong:
 		a.Held["too long"]++
-		return nil
+		return false, nil
 	case upstream.KindOf(err) == upstream.Rejected && logProbs && a.Fresh == 0:
-		a.LogProbs = false // a server that does not know them
-		a.mu.Unlock()
-		err = a.one(ctx, p, q, shots)
-		a.mu.Lock()
-		return err
+		a.LogProbs = false
+		return true, nil
 	default:
-		return err
+		return false, err
 	}
 	x := &Answer{Key: key, Text: reply.Text, Seconds: reply.Took.Seconds(), Prompt: reply.Usage.Prompt, Completion: reply.Usage.Completion}
 	x.Top = topOf(reply.Raw)
 	a.Fresh++
-	return a.keep.add(x)
+	return false, a.keep.add(x)
 }
 
 // get is the answer to a query, or nil; one that was given with log-probabilities

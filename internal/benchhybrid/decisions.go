@@ -29,11 +29,7 @@ func Decide(ctx context.Context, rows []Row, f *Figures, share float64) (*Decisi
 	rows = slices.Clone(rows)
 	slices.SortStableFunc(rows, func(a, b Row) int { return compareRows(&a, &b) })
 	d := &Decisions{rows: fresh.asked(rows), share: share, asked: fresh.Asked, settings: f.Settings}
-	var y outcomes
-	for i := range d.rows {
-		r := &d.rows[i]
-		y.device, y.bare, y.server = append(y.device, r.right(r.Picks[Custom])), append(y.bare, r.right(r.Picks[Base])), append(y.server, r.right(r.Server[d.asked]))
-	}
+	y := outcomesOf(d.rows, d.asked)
 	d.device, d.server, d.sent = y.device, y.server, make([]bool, len(d.rows))
 	b := &bout{rows: d.rows, folds: foldsOf(d.rows, f.Settings.Seed), device: y.device, server: y.server}
 	var err error

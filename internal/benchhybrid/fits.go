@@ -13,8 +13,8 @@ import (
 	"crayon/internal/route/signal"
 )
 
-// crossFolds of queries, or of families.
-const crossFolds = 5
+// mostFamilyFolds of families.
+const mostFamilyFolds = 5
 
 // fits are probabilities of being right, one a row, by models that saw neither
 // the row nor, where it says so, its family. A fit that the rows are too few for
@@ -40,6 +40,15 @@ type fits struct {
 
 // outcomes of rows, 1 or 0.
 type outcomes struct{ device, bare, server []float64 }
+
+// outcomesOf are those of rows, of the server in the form asked.
+func outcomesOf(rows []Row, asked string) (y outcomes) {
+	for i := range rows {
+		r := &rows[i]
+		y.device, y.bare, y.server = append(y.device, r.right(r.Picks[Custom])), append(y.bare, r.right(r.Picks[Base])), append(y.server, r.right(r.Server[asked]))
+	}
+	return y
+}
 
 // learn makes all fits, as many at once as there are cores.
 func learn(ctx context.Context, rows []Row, y outcomes, seed uint64) (*fits, error) {
@@ -144,7 +153,7 @@ func foldsOf(rows []Row, seed uint64) []int {
 	for i := range rows {
 		of[i] = ownRow(&rows[i])
 	}
-	return calibrate.Folds(of, crossFolds, seed)
+	return calibrate.Folds(of, seed)
 }
 
 func isRight(r calibrate.Row) float64 { return r.Device }
@@ -191,7 +200,7 @@ func familyFolds(rows []Row) folded {
 		}
 		return strings.Compare(a, b)
 	})
-	size := make([]int, min(crossFolds, len(names)))
+	size := make([]int, min(mostFamilyFolds, len(names)))
 	f := folded{of: map[string]int{}}
 	for _, name := range names {
 		least := 0

@@ -132,11 +132,7 @@ func Judge(ctx context.Context, rows []Row, o JudgeOptions) (*Figures, error) {
 		return nil, &fault.Error{Op: "judge routers", Err: err, Hint: "crayon bench hybrid --data DIR --server URL"}
 	}
 	f.ways(rows)
-	var y outcomes
-	for i := range rows {
-		r := &rows[i]
-		y.device, y.bare, y.server = append(y.device, r.right(r.Picks[Custom])), append(y.bare, r.right(r.Picks[Base])), append(y.server, r.right(r.Server[f.Asked]))
-	}
+	y := outcomesOf(rows, f.Asked)
 	fit, err := learn(ctx, rows, y, o.Seed)
 	if err != nil {
 		return nil, err

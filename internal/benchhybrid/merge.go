@@ -3,7 +3,6 @@ package benchhybrid
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,5 +122,5 @@ func ServersOf(rows []Row) string {
 			names[rows[i].Model] = true
 		}
 	}
-	return strings.Join(slices.Sorted(maps.Keys(names)), modelSeparator)
+	return strings.Join(sortedKeys(names), modelSeparator)
 }

@@ -146,15 +146,17 @@ type observer struct {
 // key of a part: what decides it.
 func (b *observer) key(u *bench.User, queries []query) (string, error) {
 	var rows []string
-	for _, set := range [][]qa.Row{u.Examples(b.opt.Shots, 0)} {
-		for i := range set {
-			content := set[i].Content()
-			rows = append(rows, set[i].ID, hex.EncodeToString(content[:]), set[i].Gold())
-		}
+	add := func(r *qa.Row) {
+		content := r.Content()
+		rows = append(rows, r.ID, hex.EncodeToString(content[:]), r.Gold())
+	}
+	examples := u.Examples(b.opt.Shots, 0)
+	for i := range examples {
+		add(&examples[i])
 	}
 	for i := range queries {
-		content := queries[i].row.Content()
-		rows = append(rows, queries[i].row.ID, hex.EncodeToString(content[:]), queries[i].row.Gold(), fmt.Sprint(queries[i].own))
+		add(&queries[i].row)
+		rows = append(rows, fmt.Sprint(queries[i].own))
 	}
 	return digestOf(map[string]any{"run": b.run, "digests": b.opt.Digests, "device": b.opt.Device, "user": u.Name, "group": u.Group, "rows": rows})
 }

@@ -190,8 +190,7 @@ func (b *bout) section(at []int, o *JudgeOptions) *Section {
 	v.rankings(s)
 	s.WithinUsers, s.ScopeUsers = int(whole["within_users"]), int(whole["scope_users"])
 	if v.pDevice != nil {
-		fit := calibrate.Judge(v.pDevice, v.device, users)
-		ece, skill := bench.Rounded(fit.ECE), bench.Rounded(fit.BrierSkill)
+		ece, skill := bench.Rounded(calibrate.ECE(v.pDevice, v.device, bins)), bench.Rounded(calibrate.BrierSkill(v.pDevice, v.device, users))
 		s.ECE, s.BrierSkill, s.Bins = &ece, &skill, binned(v.pDevice, v.device)
 	}
 	if v.pServer != nil {

@@ -271,8 +271,10 @@ func (a *app) observeUnder(ctx context.Context, o *hybridFlags, data *qa.Data, f
 		defer engine.Close()
 		scorer, opt.Device = benchengine.With(d, engine.LogProbs, engine.Features), engine.Name()
 	}
-	prior, err := strategy.DefaultPrior().Digest()
-	if o.prior != "" {
+	var prior string
+	if o.prior == "" {
+		prior, err = strategy.DefaultPrior().Digest()
+	} else {
 		opt.Prior, prior, err = readPrior(o.prior)
 	}
 	if err != nil {

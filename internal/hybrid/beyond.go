@@ -9,7 +9,6 @@ import (
 
 	"crayon/internal/fault"
 	"crayon/internal/route"
-	"crayon/internal/route/record"
 	"crayon/internal/upstream"
 )
 
@@ -147,18 +146,13 @@ func plainly(err error) string {
 // keepBeyond logs and counts a request that was decided. Of the answer nothing is
 // kept: it is no example of what the device could learn.
 func (h *Hybrid) keepBeyond(b Beyond, a *Answer, start time.Time, err error) {
-	d := a.Decision
-	e := &record.Entry{Kind: record.Decided, Time: start.UTC().Truncate(time.Millisecond), Name: b.Custom, Digest: key(sha256.Sum256(b.Body)).String(), Turns: b.Turns,
-		Route: string(d.Route), Reason: string(d.Reason), Mode: string(d.Mode), Undrafted: true,
-		Outcome: "ok", Model: a.Model, Prompt: a.PromptTokens, Tokens: a.CompletionTokens, MS: a.Took.Milliseconds()}
-	if err != nil {
-		e.Outcome = "failed"
-	}
+	e := logged(a, start, err)
+	e.Name, e.Digest, e.Turns, e.Undrafted = b.Custom, key(sha256.Sum256(b.Body)).String(), b.Turns, true
 	if h.Policy.Log == LogText && barrierOf(err) == "" {
 		e.Query = b.Question
 	}
 	h.counts.decided(e)
-	if h.Records != nil && h.Policy.Log != LogOff {
-		h.note(h.Records.Append(e))
+	if h.Records != nil {
+		h.list(e)
 	}
 }

@@ -45,8 +45,8 @@ func (w *work) keep(a *Answer, err error) {
 	if h.Records == nil {
 		return
 	}
-	if h.Policy.Log != LogOff && (w.q.Custom != nil || len(h.Servers) > 0) {
-		h.note(h.Records.Append(e))
+	if w.q.Custom != nil || len(h.Servers) > 0 {
+		h.list(e)
 	}
 	if err == nil {
 		w.harvest(a)
@@ -70,14 +70,30 @@ func (h *Hybrid) logger() *slog.Logger {
 	return h.Log
 }
 
-func (w *work) entry(a *Answer, err error) *record.Entry {
+// list appends to the log, unless it is off; the records must be there.
+func (h *Hybrid) list(e *record.Entry) {
+	if h.Policy.Log != LogOff {
+		h.note(h.Records.Append(e))
+	}
+}
+
+// logged is what the log has of any decided query that began at start.
+func logged(a *Answer, start time.Time, err error) *record.Entry {
 	d := a.Decision
-	e := &record.Entry{Kind: record.Decided, Time: w.start.UTC().Truncate(time.Millisecond), Digest: conversation(w.q.Messages).String(), Turns: len(w.q.Messages) - 1, Cluster: d.Signals.Cluster,
-		Route: string(d.Route), Reason: string(d.Reason), Mode: string(d.Mode), Degraded: d.Degraded, Signals: d.Signals.Values,
-		Outcome: "ok", Model: a.Model, Prompt: a.PromptTokens, Tokens: a.CompletionTokens, MS: time.Since(w.start).Milliseconds()}
+	e := &record.Entry{Kind: record.Decided, Time: start.UTC().Truncate(time.Millisecond),
+		Route: string(d.Route), Reason: string(d.Reason), Mode: string(d.Mode), Degraded: d.Degraded,
+		Outcome: "ok", Model: a.Model, Prompt: a.PromptTokens, Tokens: a.CompletionTokens, MS: time.Since(start).Milliseconds()}
 	if err != nil {
 		e.Outcome = "failed"
 	}
+	return e
+}
+
+func (w *work) entry(a *Answer, err error) *record.Entry {
+	d := a.Decision
+	e := logged(a, w.start, err)
+	e.Digest, e.Turns = conversation(w.q.Messages).String(), len(w.q.Messages)-1
+	e.Cluster, e.Signals = d.Signals.Cluster, d.Signals.Values
 	if w.q.Custom != nil {
 		e.Name = w.q.Custom.Name
 	}

@@ -108,9 +108,7 @@ func (w *work) shadow(answered string) {
 			e.Agreement = &x
 		}
 		w.h.counts.shadowed(e)
-		if w.h.Policy.Log != LogOff {
-			w.h.note(w.h.Records.Append(e))
-		}
+		w.h.list(e)
 	}()
 }
 

@@ -10,11 +10,7 @@ import (
 // for it. The mode shadow sends it too: it lets queries out, and the device has
 // nothing to answer.
 func DecideBeyond(needs []string, set Setting) (Decision, error) {
-	mode := set.Mode
-	if mode == "" {
-		mode = Auto
-	}
-	mode, err := ParseMode(string(mode))
+	mode, err := set.mode()
 	if err != nil {
 		return Decision{}, err
 	}

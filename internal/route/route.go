@@ -172,11 +172,7 @@ func (e *UnreachableError) Error() string {
 func Decide(s Signals, t Thresholds, set Setting) (Decision, error) { return decide(s, t, set, false) }
 
 func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) {
-	mode := set.Mode
-	if mode == "" {
-		mode = Auto
-	}
-	mode, err := ParseMode(string(mode))
+	mode, err := set.mode()
 	if err != nil {
 		return Decision{}, err
 	}
@@ -202,6 +198,14 @@ func decide(s Signals, t Thresholds, set Setting, early bool) (Decision, error) 
 	}
 	d.lean(barrier)
 	return d, nil
+}
+
+// mode is the mode that holds.
+func (set *Setting) mode() (Mode, error) {
+	if set.Mode == "" {
+		return Auto, nil
+	}
+	return ParseMode(string(set.Mode))
 }
 
 // barrier is what keeps every query here; "" for nothing.

@@ -202,12 +202,13 @@ func (r Request) parts() []privacy.Part {
 // it, it rests, or its price does not fit the budget. first says whether
 // nothing left for the query yet.
 func (s *Server) able(r Request, first bool) error {
-	most, longest := s.most(r), int64(r.MaxTokens)
-	if r.Body != nil {
-		o, _ := outlineOf(r.Body)
-		longest = o.longest // several answers are each in a context of their own
-	}
+	most := s.most(r)
 	if s.opt.Context > 0 {
+		longest := int64(r.MaxTokens)
+		if r.Body != nil {
+			o, _ := outlineOf(r.Body)
+			longest = o.longest // several answers are each in a context of their own
+		}
 		// About what the prompt is; the bound would turn away three of four
 		// that fit.
 		if need := most.in/4 + longest; need > int64(s.opt.Context) {

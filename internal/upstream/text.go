@@ -160,8 +160,9 @@ func stringsOf(v gjson.Result, to []string) []string {
 const mostEscapes = 8
 
 // unescaped are the parts with the escapes of JSON undone, nil where there are
-// none; an error where there are escapes within escapes without end. Arguments and results of tools are JSON as a text, in which
-// "M\u00fcller" is how many programs write a name.
+// none; an error where there are escapes within escapes without end. Arguments
+// and results of tools are JSON as a text, in which "M\u00fcller" is how many
+// programs write a name.
 func unescaped(parts []privacy.Part) (plain []privacy.Part, err error) {
 	for i, p := range parts {
 		text := p.Text

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Judge measures probabilities against outcomes; users tell whose share right
-// the Brier skill is over.
-func Judge(p, y []float64, users []string) Fit {
-	return Fit{AUROC: AUROC(p, y), LogLoss: LogLoss(p, y), Brier: Brier(p, y), BrierSkill: BrierSkill(p, y, users), ECE: ECE(p, y, 15)}
+// Judge measures probabilities, cross-fitted over folds, against outcomes; users
+// tell whose share right the Brier skill is over.
+func Judge(p, y []float64, users []string, folds []int) Fit {
+	return Fit{AUROC: foldAUROC(p, y, folds), LogLoss: LogLoss(p, y), Brier: Brier(p, y), BrierSkill: BrierSkill(p, y, users), ECE: ECE(p, y, 15)}
 }
 
 // AUROC is the probability that a right row scores above a wrong one, ties a
@@ -19,8 +19,9 @@ func AUROC(score, y []float64) float64 {
 	return won / all
 }
 
-// foldAUROC is the same over pairs of one fold: scores of two fits do not compare,
-// whose levels are low where the rows left out are right.
+// foldAUROC is the same over pairs of one fold, or of all rows where no fold has
+// rows of both kinds: scores of two fits do not compare, whose levels are low where
+// the rows left out are right.
 func foldAUROC(score, y []float64, folds []int) float64 {
 	var won, all float64
 	for f := range slices.Max(folds) + 1 {
@@ -32,6 +33,9 @@ func foldAUROC(score, y []float64, folds []int) float64 {
 		}
 		w, n := pairs(s, v)
 		won, all = won+w, all+n
+	}
+	if all == 0 {
+		return AUROC(score, y)
 	}
 	return won / all
 }

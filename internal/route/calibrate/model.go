@@ -119,10 +119,7 @@ func FitModel(rows []Row, of func(Row) float64, o Options) (*Fitted, error) {
 		fit = isotonic
 	}
 	probs := crossCurved(fit, best.out, y, folds)
-	m.Fit = Judge(probs, y, users(used))
-	if a := foldAUROC(probs, y, folds); !math.IsNaN(a) { // else no fold has rows of both kinds
-		m.Fit.AUROC = a
-	}
+	m.Fit = Judge(probs, y, users(used), folds)
 	f := &Fitted{Model: m, Out: make([]float64, len(rows))}
 	for i := range f.Out {
 		f.Out[i] = math.NaN()
@@ -154,11 +151,9 @@ func users(rows []Row) []string {
 	return out
 }
 
-// Folds are those that FitModel leaves out in turn, one a row, of rows that all
-// have an outcome; folds as in Options, 0 for 5.
-func Folds(rows []Row, folds int, seed uint64) []int {
-	return foldsOf(rows, cmp.Or(folds, defaultFolds), seed)
-}
+// Folds are those that FitModel leaves out in turn where Options do not say how
+// many, one a row, of rows that all have an outcome.
+func Folds(rows []Row, seed uint64) []int { return foldsOf(rows, defaultFolds, seed) }
 
 const defaultFolds = 5
 
