@@ -85,6 +85,7 @@ class Server:
         self.device, self.most = o.device, o.batch_tokens
         ends = {self.tokenizer.eos_token_id, *self.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])}
         self.ends = {e for e in ends if e is not None}
+        self.texts = {}  # of tokens: decoding them is slow
         self.asks = queue.Queue()
         threading.Thread(target=self.work, daemon=True).start()
 
@@ -120,8 +121,9 @@ class Server:
                     held.append(self.asks.get_nowait())
                 except queue.Empty:
                     break
-            # Those of the first one's model, alike in length, within the room.
-            mine = sorted((a for a in held if a.model == held[0].model), key=lambda a: abs(len(a.ids) - len(held[0].ids)))
+            # Those of the first one's model and answer, alike in length, within the room.
+            first = held[0]
+            mine = sorted((a for a in held if (a.model, a.tokens) == (first.model, first.tokens)), key=lambda a: abs(len(a.ids) - len(first.ids)))
             batch, longest = [], 0
             for a in mine:
                 longest = max(longest, len(a.ids) + a.tokens)
@@ -164,7 +166,9 @@ class Server:
             place = mask.sum(1, keepdim=True) - 1
 
     def told(self, token, value):
-        return {"token": self.tokenizer.decode([token]), "logprob": value}
+        if token not in self.texts:
+            self.texts[token] = self.tokenizer.decode([token])
+        return {"token": self.texts[token], "logprob": value}
 
 
 class Handler(BaseHTTPRequestHandler):
