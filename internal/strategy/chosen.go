@@ -139,7 +139,8 @@ func unlabelled(ctx context.Context, e Engine, t Task) (*Plan, error) {
 
 // affordable are the strategies of which other users' tasks say something and
 // that can be rated within the budget, the default first, then by what they
-// may bring. Nominal times decide, not the clock: equal tasks choose equally.
+// may bring. Nominal times and the length of the texts decide, not the clock:
+// equal tasks choose equally.
 func affordable(t Task, known map[string]Experience) []string {
 	budget := cmp.Or(t.Budget, defaultBudget).Seconds()
 	names := []string{t.prior().Choice.Default}
@@ -155,9 +156,9 @@ func affordable(t Task, known map[string]Experience) []string {
 	}
 	upside := func(s Strategy) float64 { return known[s.Name].Mean + known[s.Name].Spread }
 	slices.SortStableFunc(others, func(a, b Strategy) int { return cmp.Compare(upside(b), upside(a)) })
-	size := max(1, float64(len(t.Rows))/16)
+	work := t.work()
 	for _, s := range others {
-		cost := s.Nominal * size
+		cost := s.Nominal * work
 		if s.Cost == Learning {
 			cost *= learnedFolds + 1
 		}
@@ -167,6 +168,24 @@ func affordable(t Task, known map[string]Experience) []string {
 		}
 	}
 	return names
+}
+
+// nominalText is what the rows of nominal times have, in bytes: 16 of about 190
+// tokens.
+const nominalText = 16 * 768
+
+// work is how many times as long as its nominal time a strategy takes on the
+// task, at least 1: the texts' bytes stand for their tokens.
+func (t *Task) work() float64 {
+	text := 0
+	for i := range t.Rows {
+		r := &t.Rows[i]
+		text += len(r.Question) + len(r.Context)
+		for _, c := range r.Candidates {
+			text += len(c)
+		}
+	}
+	return max(1, float64(len(t.Rows))/16, float64(text)/nominalText)
 }
 
 // sameLoss is a difference in ranking loss that the default is not left for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -214,6 +215,12 @@ func TestAffordable(t *testing.T) {
 	}
 	task.Budget, task.Rows = 10*time.Second, append(task.Rows, task.Rows...)
 	require.Equal(t, []string{"blend", "base"}, affordable(task, known), "twice the rows cost twice the time")
+	task.Rows = slices.Clone(task.Rows[:16])
+	require.Equal(t, []string{"blend", "stack", "base"}, affordable(task, known))
+	for i := range task.Rows {
+		task.Rows[i].Context = strings.Repeat("a long text ", 128)
+	}
+	require.Equal(t, []string{"blend", "base"}, affordable(task, known), "so do texts of twice the length")
 }
 
 func TestFoldsPartitionTheRows(t *testing.T) {

@@ -27,7 +27,7 @@ type Strategy struct {
 	Name, About string
 	Cost        Cost
 	Chooses     bool    // its plans pick among given candidates, and write no text of their own
-	Nominal     float64 // seconds to fit it to 16 examples and to rate it on them, on 2 cores, about; of Learning: to fit it once
+	Nominal     float64 // seconds to fit it to 16 examples of up to 190 tokens and to rate it on them, on 2 cores, about; of Learning: to fit it once
 	Fit         func(ctx context.Context, e Engine, t Task) (*Plan, error)
 }
 
