@@ -70,6 +70,14 @@ func Choose(ctx context.Context, e Engine, t Task, names []string, progress func
 	if names == nil {
 		names = hopeful(affordable(t, known), known, len(t.labelled()))
 	}
+	if len(names) == 1 {
+		p, err := fitNamed(ctx, m, t, names[0])
+		if err != nil {
+			return nil, err
+		}
+		p.Why = "what other users' tasks speak for; there is no time to try others, or nothing that they could show"
+		return p, nil
+	}
 	rated, err := rate(ctx, m, t, names, progress)
 	if err != nil {
 		return nil, err
@@ -139,14 +147,19 @@ func unlabelled(ctx context.Context, e Engine, t Task) (*Plan, error) {
 
 // affordable are the strategies of which other users' tasks say something and
 // that can be rated within the budget, the default first, then by what they
-// may bring. Nominal times and the length of the texts decide, not the clock:
-// equal tasks choose equally.
+// may bring; the default alone where to rate that one takes longer. Nominal
+// times and the length of the texts decide, not the clock: equal tasks choose
+// equally.
 func affordable(t Task, known map[string]Experience) []string {
 	budget := cmp.Or(t.Budget, defaultBudget).Seconds()
 	names := []string{t.prior().Choice.Default}
 	allowed := func(name string) bool { return t.Only == nil || slices.Contains(t.Only, name) }
 	if s, err := Get(names[0]); err != nil || t.Writes && s.Chooses || !allowed(names[0]) {
 		names[0] = "blend"
+	}
+	size, work := max(1, float64(len(t.Rows))/16), float64(t.text())/nominalText
+	if s, err := Get(names[0]); err == nil && s.Nominal*work > budget {
+		return names
 	}
 	var others []Strategy
 	for _, s := range registry {
@@ -156,9 +169,8 @@ func affordable(t Task, known map[string]Experience) []string {
 	}
 	upside := func(s Strategy) float64 { return known[s.Name].Mean + known[s.Name].Spread }
 	slices.SortStableFunc(others, func(a, b Strategy) int { return cmp.Compare(upside(b), upside(a)) })
-	work := t.work()
 	for _, s := range others {
-		cost := s.Nominal * work
+		cost := s.Nominal * max(size, work/passesShared)
 		if s.Cost == Learning {
 			cost *= learnedFolds + 1
 		}
@@ -170,22 +182,24 @@ func affordable(t Task, known map[string]Experience) []string {
 	return names
 }
 
-// nominalText is what the rows of nominal times have, in bytes: 16 of about 190
-// tokens.
-const nominalText = 16 * 768
+const (
+	// nominalText is what the rows of nominal times have, in bytes.
+	nominalText = 16 * 256
+	// passesShared is by how much less another strategy takes on long texts than it
+	// would alone: most of its passes are the default's.
+	passesShared = 3
+)
 
-// work is how many times as long as its nominal time a strategy takes on the
-// task, at least 1: the texts' bytes stand for their tokens.
-func (t *Task) work() float64 {
-	text := 0
+// text is how long the rows are, in bytes, which stand for tokens.
+func (t *Task) text() (bytes int) {
 	for i := range t.Rows {
 		r := &t.Rows[i]
-		text += len(r.Question) + len(r.Context)
+		bytes += len(r.Question) + len(r.Context)
 		for _, c := range r.Candidates {
-			text += len(c)
+			bytes += len(c)
 		}
 	}
-	return max(1, float64(len(t.Rows))/16, float64(text)/nominalText)
+	return bytes
 }
 
 // sameLoss is a difference in ranking loss that the default is not left for.

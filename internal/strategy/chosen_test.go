@@ -217,10 +217,16 @@ func TestAffordable(t *testing.T) {
 	require.Equal(t, []string{"blend", "base"}, affordable(task, known), "twice the rows cost twice the time")
 	task.Rows = slices.Clone(task.Rows[:16])
 	require.Equal(t, []string{"blend", "stack", "base"}, affordable(task, known))
-	for i := range task.Rows {
-		task.Rows[i].Context = strings.Repeat("a long text ", 128)
+	long := func(bytes int) {
+		for i := range task.Rows {
+			task.Rows[i].Context = strings.Repeat("a long text ", bytes/12)
+		}
 	}
-	require.Equal(t, []string{"blend", "base"}, affordable(task, known), "so do texts of twice the length")
+	task.Budget = 40 * time.Second
+	long(1500)
+	require.Equal(t, []string{"blend", "shots16", "base"}, affordable(task, known), "long texts cost more")
+	long(7200)
+	require.Equal(t, []string{"blend"}, affordable(task, known), "there is no time to rate the default itself")
 }
 
 func TestFoldsPartitionTheRows(t *testing.T) {
