@@ -170,10 +170,10 @@ func (s *Scanner) Scan(parts []Part) (found []Match, err error) {
 	views := make([]*view, len(parts))
 	for i, p := range parts {
 		views[i] = normalise(i, p.Text)
-		found = append(found, s.look(views[i], false)...)
+		found = append(found, s.look(views[i], nil)...)
 		for _, other := range []*view{collapse(views[i]), spoken(views[i])} {
 			if other != nil {
-				found = append(found, s.look(other, false)...)
+				found = append(found, s.look(other, nil)...)
 			}
 		}
 		for _, re := range s.patterns {
@@ -183,7 +183,7 @@ func (s *Scanner) Scan(parts []Part) (found []Match, err error) {
 		}
 	}
 	for _, j := range joins(parts, views) {
-		found = append(found, s.look(j, true)...)
+		found = append(found, s.look(j.view, j)...)
 	}
 	if len(s.allow) > 0 {
 		found = slices.DeleteFunc(found, func(m Match) bool {
@@ -217,19 +217,26 @@ func KindsOf(found []Match) []string {
 	return slices.Compact(out)
 }
 
-// look runs the detectors over a view; across keeps only what spans parts.
-func (s *Scanner) look(v *view, across bool) []Match {
+// look runs the detectors over a view; of a joined one it keeps only what spans
+// parts and is of its kinds.
+func (s *Scanner) look(v *view, j *joined) []Match {
 	var out []Match
 	add := func(kind string, start, end int) {
 		spans := v.spans(start, end)
-		if len(spans) == 0 || across && !several(spans) {
+		if len(spans) == 0 || j != nil && (!several(spans) || !j.likely(kind, start, end)) {
 			return
 		}
 		out = append(out, Match{kind, spans})
 	}
 	runs := digitRuns(v.text)
 	for _, kind := range s.kinds {
+		if j != nil && j.kinds != nil && !slices.Contains(j.kinds, kind) {
+			continue
+		}
 		detectors[kind](v.text, runs, func(start, end int) { add(kind, start, end) })
+	}
+	if j != nil && !j.own {
+		return out
 	}
 	if s.words != nil {
 		for _, at := range s.words.FindAllStringIndex(v.text, -1) {

@@ -115,7 +115,7 @@ func TestPublished(t *testing.T) {
 
 // TestCorpus: every conversation of the corpus is found, as its kind or another.
 func TestCorpus(t *testing.T) {
-	cases := fake.PrivateCorpus(6, 900)
+	cases := fake.PrivateCorpus(6, 2000)
 	missed := 0
 	for _, c := range cases {
 		found, err := privacy.Default().Scan(parts(c.Turns))
@@ -126,6 +126,66 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d private conversations missed", missed, len(cases))
+}
+
+// TestOrdinaryConversations: of conversations with numbers, years, prices,
+// measures, names with digits and abbreviations in every turn, at most 1 % are
+// taken for private.
+func TestOrdinaryConversations(t *testing.T) {
+	talks := fake.OrdinaryCorpus(5, 400)
+	flagged := 0
+	for _, turns := range talks {
+		found, err := privacy.Default().Scan(parts(turns))
+		require.NoError(t, err)
+		if len(found) > 0 {
+			flagged++
+			said := ""
+			for _, x := range found[0].Spans {
+				said += turns[x.Part].Content[x.Start:x.End] + " | "
+			}
+			t.Logf("%s: %q", found[0].Kind, said)
+		}
+	}
+	t.Logf("%d of %d ordinary conversations flagged", flagged, len(talks))
+	require.LessOrEqual(t, flagged, len(talks)/100)
+}
+
+// TestDictated: what is said in several turns is found, and what only looks like
+// it is not.
+func TestDictated(t *testing.T) {
+	for _, x := range []struct {
+		kind string // "" is none
+		said []string
+	}{
+		{privacy.Card, []string{"it starts with 4111", "then 1111 1111", "and 1111 at the end"}},
+		{privacy.Card, []string{"the first half is 4111 1111", "wait, is this safe?", "hang on", "and then 1111 1111"}},
+		{privacy.Card, []string{"In 2021 I had 3 others, now it is 4111 1111", "the rest is 1111 1111"}},
+		{privacy.Card, []string{"41 11", "11 11", "11 11", "11 11"}},
+		{privacy.Phone, []string{"call me at, let me see, 415", "then 55501", "32"}},
+		{privacy.Phone, []string{"it is 06", "then 12", "34", "56 please", "and 78 at the end"}},
+		{privacy.ID, []string{"my SSN starts with 078", "05", "the rest is 1120"}},
+		{privacy.IBAN, []string{"GB82 is how it starts", "then WEST 1234", "and 5698 7654 32"}},
+		{privacy.Mail, []string{"it is jane.doe", "@example", "and .org at the end"}},
+		{privacy.Secret, []string{"my key begins with ghp_16C7e42F292c", "and then 6912E7710c83", "the last are 8347Ae178B4a, thanks"}},
+		{"", []string{"I have 4111 cows", "then 1111 sheep and 1111 hens", "and 1111 ducks"}},
+		{"", []string{"What is 411 + 111?", "What is 111 + 111?", "What is 11 + 11?", "What is 1 + 1?"}},
+		{"", []string{"Pick one.\nA. 4111\nB. 12\nC. 500\nD. 1111", "Pick one.\nA. 1111\nB. 12\nC. 500\nD. 1111", "Pick one.\nA. 1111\nB. 12\nC. 500\nD. 1111"}},
+		{"", []string{"Who won in 2005?", "and in 1987?", "and in 1662?"}},
+		{"", []string{"an E-mail of the 18th", "the well-known Over-confidence of the T-group", "Jean-Claude in 1935", "NAFTA and WWII"}},
+		{"", []string{"heat it to 365 degrees", "for 500 people", "since 2017"}},
+	} {
+		var in []privacy.Part
+		for _, said := range x.said {
+			in = append(in, privacy.Part{Role: "user", Text: said}, privacy.Part{Role: "assistant", Text: "ok"})
+		}
+		found, err := privacy.Default().Scan(in)
+		require.NoError(t, err)
+		if x.kind == "" {
+			require.Empty(t, found, "%q", x.said)
+			continue
+		}
+		require.Contains(t, privacy.KindsOf(found), x.kind, "%q", x.said)
+	}
 }
 
 // TestRedactedCorpus: with placeholders in, nothing of the value is left; and
@@ -325,6 +385,17 @@ func TestAnyText(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkConversations scans few-shot prompts and chats of 5 to 17 turns.
+func BenchmarkConversations(b *testing.B) {
+	talks := fake.OrdinaryCorpus(5, 80)
+	s := privacy.Default()
+	for i := 0; b.Loop(); i++ {
+		if _, err := s.Scan(parts(talks[i%len(talks)])); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func FuzzScan(f *testing.F) {

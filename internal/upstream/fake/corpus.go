@@ -242,6 +242,52 @@ func cut(r *rand.Rand, value string, parts int) []string {
 	return append(out, value)
 }
 
+// groups are a value's own groups, or some four characters each.
+func groups(value string) []string {
+	if at := strings.IndexByte(value, '@'); at > 0 {
+		dot := at + strings.IndexByte(value[at:], '.')
+		return []string{value[:at], value[at:dot], value[dot:]}
+	}
+	if out := strings.FieldsFunc(value, func(c rune) bool { return strings.ContainsRune(" -()", c) }); len(out) > 1 && len(out) < 8 {
+		return out
+	}
+	value = strings.ReplaceAll(value, " ", "")
+	var out []string
+	for n := 4 + len(value)/20*4; len(value) > n; value = value[n:] {
+		out = append(out, value[:n])
+	}
+	return append(out, value)
+}
+
+// What people say around the first, a further and the last piece, and what they
+// are answered.
+var (
+	firsts  = []string{"%s", "it starts with %s", "the first part is %s.", "Hello! I want to pay for the two books I ordered last week, and it begins with %s, ok?", "ok, first %s"}
+	nexts   = []string{"%s", "then %s", "and then %s.", "next: %s", "after that comes %s", "the next bit, if I read the small print right, is %s"}
+	ends    = []string{"%s", "and %s at the end", "the rest is %s", "it ends with %s.", "and finally %s, that's all. Can you do it now please?", "the last ones are %s"}
+	replies = []string{"ok", "Go on, please.", "Got it. And then?", "Thank you, I have noted that. Please go on with the next part whenever you are ready, and take your time; there is no hurry at all.", "", "Yes?"}
+	asides  = []string{"wait, let me look", "sorry, someone is at the door", "is this safe?"}
+)
+
+// dictate says pieces in turns of their own.
+func dictate(r *rand.Rand, pieces []string, first string) []Turn {
+	var out []Turn
+	for i, p := range pieces {
+		say := some(r, nexts...)
+		switch i {
+		case 0:
+			say = first
+		case len(pieces) - 1:
+			say = some(r, ends...)
+		}
+		out = append(out, Turn{"user", strings.Replace(say, "%s", p, 1)})
+		if reply := some(r, replies...); reply != "" && i < len(pieces)-1 {
+			out = append(out, Turn{"assistant", reply})
+		}
+	}
+	return out
+}
+
 var forms = []form{
 	{"plain", "", func(r *rand.Rand, v, lead string) []Turn { return one(lead + " " + v + ", what now?") }},
 	{"in a story", "", func(r *rand.Rand, v, lead string) []Turn {
@@ -294,5 +340,34 @@ var forms = []form{
 	{"split over three turns", "", func(r *rand.Rand, v, lead string) []Turn {
 		p := cut(r, v, 3)
 		return []Turn{{"user", lead + " " + p[0]}, {"assistant", "Yes?"}, {"user", p[1]}, {"assistant", "And?"}, {"user", p[2]}}
+	}},
+	{"dictated in two to five pieces", "mail", func(r *rand.Rand, v, lead string) []Turn {
+		var pieces []string
+		for _, p := range cut(r, strings.ReplaceAll(v, ".", ""), 2+r.IntN(4)) {
+			if p = strings.Trim(p, " -()"); p != "" {
+				pieces = append(pieces, p)
+			}
+		}
+		return dictate(r, pieces, lead+": "+firsts[r.IntN(3)])
+	}},
+	{"dictated in its groups", "", func(r *rand.Rand, v, lead string) []Turn {
+		return dictate(r, groups(v), []string{lead + " %s", firsts[r.IntN(len(firsts))]}[r.IntN(2)])
+	}},
+	{"each group a message", "", func(r *rand.Rand, v, lead string) []Turn {
+		out := one(lead + "?")
+		for _, p := range groups(v) {
+			out = append(out, Turn{"user", p}, Turn{"assistant", "ok"})
+		}
+		return out
+	}},
+	{"dictated after another number", "", func(r *rand.Rand, v, lead string) []Turn {
+		return dictate(r, cut(r, v, 2), []string{
+			"Since 2019 I have bought 12 things here for 249.90 or so, " + lead + " %s",
+			"I am 47 years old and live at number 1250, and it starts with %s",
+		}[r.IntN(2)])
+	}},
+	{"dictated with other talk between", "", func(r *rand.Rand, v, lead string) []Turn {
+		p := cut(r, v, 2)
+		return []Turn{{"user", lead + " " + p[0]}, {"assistant", "Yes?"}, {"user", asides[r.IntN(len(asides))]}, {"assistant", "Take your time."}, {"user", "so the rest is " + p[1]}}
 	}},
 }
