@@ -199,7 +199,7 @@ func ends(text string, i int) bool {
 func follows(text string, next int) bool {
 	w, _ := wordFrom(text, next)
 	switch strings.ToLower(text[w.start:w.end]) {
-	case "and", "at", "is", "are", "was", "were", "as", "then", "please", "ok", "but", "comes", "come", "followed", "to", "und", "ist", "sind", "bitte", "dann", "y", "es", "son", "et", "est", "puis", "e", "sono", "poi":
+	case "and", "at", "is", "are", "was", "were", "as", "then", "please", "ok", "but", "in", "first", "next", "last", "again", "finally", "so", "thanks", "thank", "now", "which", "that", "i", "it", "comes", "come", "followed", "to", "und", "ist", "sind", "bitte", "dann", "y", "es", "son", "et", "est", "puis", "e", "sono", "poi":
 		return true
 	}
 	return false
