@@ -6,10 +6,12 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"crayon"
+	"crayon/internal/benchhybrid"
 	"crayon/internal/fault"
 	"crayon/internal/route/calibrate"
 	"crayon/internal/store"
@@ -75,7 +77,7 @@ answers you take to be right, or have it asked.`,
 	f.BoolVar(&o.ask, "ask-server", false, "ask the server each row that does not say what it answers; counts as any call")
 	f.StringVar(&o.answers, "answers", "", "also write the rows with the server's answers to `FILE`, to calibrate on again without asking")
 	f.BoolVar(&o.forget, "forget", false, "take the calibration of NAME away")
-	f.BoolVar(&o.shipped, "default", false, "make the calibration that ships with the program, from measured rows (JSON lines of signals and outcomes)")
+	f.BoolVar(&o.shipped, "default", false, "make the calibration that ships with the program, from measured rows: JSON lines of signals and outcomes, or raw files of bench hybrid, with commas")
 	f.StringSliceVar(&o.pools, "for-pool", nil, "with --default: pool `FILES` it holds for")
 	f.StringVar(&o.into, "to", "", "with --default: the `FILE` to write")
 	settingFlags(f, "server.url", "server.model")
@@ -219,12 +221,7 @@ func (a *app) calibrateDefault(cmd *cobra.Command, o *calibrateFlags) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(o.data)
-	if err != nil {
-		return &fault.Error{Op: "read routing rows", Path: o.data, Err: errors.Unwrap(err), Exit: fault.ExitUsage}
-	}
-	defer file.Close()
-	rows, err := calibrate.ReadRows(o.data, file)
+	rows, err := measuredRows(o.data)
 	if err != nil {
 		return err
 	}
@@ -249,4 +246,18 @@ func (a *app) calibrateDefault(cmd *cobra.Command, o *calibrateFlags) error {
 	}
 	result := calibrated{File: o.into, Calibration: cal}
 	return a.emit(result, func(w io.Writer) { writeCalibration(w, result) })
+}
+
+// measuredRows reads rows for a default calibration: JSON lines, or raw files of
+// bench hybrid with commas between them.
+func measuredRows(data string) ([]calibrate.Row, error) {
+	if strings.HasSuffix(data, ".gz") {
+		return benchhybrid.Measured(strings.Split(data, ","))
+	}
+	file, err := os.Open(data)
+	if err != nil {
+		return nil, &fault.Error{Op: "read routing rows", Path: data, Err: errors.Unwrap(err), Exit: fault.ExitUsage}
+	}
+	defer file.Close()
+	return calibrate.ReadRows(data, file)
 }

@@ -306,12 +306,13 @@ func (w *work) close() { w.custom.Close() }
 
 // thresholds are those in force. A customisation's own calibration takes the
 // place of the confidence's, but keeps the scope's: its rows are all of the
-// user's kind, and say nothing of queries unlike them. The default one has seen
-// both. What is set by name holds beside either.
+// user's kind, and say nothing of queries unlike them. The default one stands
+// beside the thresholds: its rows are choices, and the other families' in them are
+// ones the device can answer too. What is set by name holds beside either.
 func (h *Hybrid) thresholds(c *customize.Customisation, calibrated string) route.Thresholds {
 	t := route.Off()
 	switch {
-	case c == nil, calibrated == route.CalibratedDefault:
+	case c == nil:
 	case calibrated == route.CalibratedOwn:
 		t.ScopeUser = c.Scope.User
 	default:

@@ -235,6 +235,9 @@ func (set *Setting) force(mode Mode) Side {
 // weigh adds what a calibration says, and its triggers before those of the
 // thresholds.
 func (d *Decision) weigh(c *calibrate.Calibration, which string, early bool) {
+	if which == CalibratedDefault && !c.Covers(d.Signals.Values) {
+		return
+	}
 	d.Rule, d.Calibrated, d.Model = &c.Rule, which, c
 	if early && !c.JudgesEarly() {
 		return

@@ -29,6 +29,24 @@ type Calibration struct {
 	Early   *Early    `json:"early,omitempty"`
 	Rule    Rule      `json:"rule"`
 	Bands   []Band    `json:"bands"`
+	Needs   []string  `json:"needs,omitempty"` // a default calibration: signals that all its rows had
+}
+
+// Covers says whether a query has all the signals that the rows had; of one that
+// has not, such as a free answer where all rows were choices, nothing is known.
+func (c *Calibration) Covers(v signal.Values) bool {
+	return !slices.ContainsFunc(c.Needs, func(name string) bool { return math.IsNaN(v.Get(name)) })
+}
+
+// measuredIn are the signals that every row has.
+func measuredIn(rows []Row) []string {
+	var out []string
+	for _, s := range signal.All() {
+		if !slices.ContainsFunc(rows, func(r Row) bool { return math.IsNaN(r.Signals.Get(s.Name)) }) {
+			out = append(out, s.Name)
+		}
+	}
+	return out
 }
 
 // Early are the models of what is known before the draft.
@@ -102,6 +120,7 @@ func Make(rows []Row, a Ask) (*Calibration, error) {
 		for _, m := range c.models() {
 			m.Logistic.Users = nil // of nobody who will ask
 		}
+		c.Needs = measuredIn(known)
 	}
 	return c, nil
 }
@@ -216,7 +235,9 @@ func (c *Calibration) set(fit, check []Row, crossed []float64, a Ask) error {
 	} else {
 		gains = c.outward(fit, gains)
 		c.Rule.Threshold = ShareThreshold(gains, share)
-		c.early(fit, gains, share, a)
+		if !a.Whole { // before the draft a query lacks what the rows had
+			c.early(fit, gains, share, a)
+		}
 		crossed = c.outward(fit, crossed)
 	}
 	leaves := ShareThreshold(crossed, share)
@@ -463,6 +484,8 @@ func (c *Calibration) check() error {
 		return fmt.Errorf("a server that is right at %g", c.Assumed)
 	case len(c.Bands) > 64:
 		return fmt.Errorf("%d bands", len(c.Bands))
+	case len(c.Needs) > 1024:
+		return fmt.Errorf("%d signals needed", len(c.Needs))
 	}
 	for _, m := range c.models() {
 		if err := m.Check(); err != nil {

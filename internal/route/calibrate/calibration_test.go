@@ -3,6 +3,7 @@ package calibrate
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"crayon/internal/fault"
+	"crayon/internal/route/signal"
 )
 
 func TestClopperPearson(t *testing.T) {
@@ -290,6 +292,16 @@ func TestDefault(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, c.Device.Logistic.Users)
 	require.InDelta(t, 0.3, c.Rule.Sent.Value, 0.02)
+	require.Nil(t, c.Early, "a query before its draft lacks what the rows had")
+	rows := plain(w.rows(20))
+	require.NotEmpty(t, c.Needs)
+	require.True(t, c.Covers(rows[0].Signals))
+	for _, name := range c.Needs {
+		v := slices.Clone(rows[0].Signals)
+		v[signal.Place(name)] = math.NaN()
+		require.False(t, c.Covers(v), name)
+	}
+	require.False(t, c.Covers(signal.None()))
 	c.Digests = Digests{Pools: []string{"p"}, Lineage: "l"}
 	require.True(t, c.For("p", "l"))
 	require.False(t, c.For("q", "l"))
