@@ -351,16 +351,25 @@ func (d *design) penalties(p penalty) []float64 {
 	return out
 }
 
+// curved is the curvature of the likelihood as it was at some weights. Over a
+// path of penalties it hardly changes, and to compute it is most of the work.
+type curved struct{ h *mat.SymDense }
+
+// Newton's method ends where what is left to win is this share of the loss, by
+// half the squared decrement; a curvature is too old where a step takes less than
+// half of what was left.
+const (
+	converged  = 1e-9
+	mostSteps  = 200
+	leastTaken = 0.5
+)
+
 // fit is the penalised maximum likelihood by Newton's method over the rows with
-// in[i] (nil: all), from w. It also returns the inverse of the curvature's
-// diagonal.
-func (d *design) fit(p penalty, in []bool, w weights) (weights, []float64) {
+// in[i] (nil: all), from w, with c's curvature as long as it does.
+func (d *design) fit(p penalty, in []bool, w weights, c *curved) weights {
 	n, size := len(d.y), d.size()
 	pen := d.penalties(p)
-	eta, v, t := make([]float64, n), make([]float64, n), make([]float64, n)
-	grad := mat.NewVecDense(size, nil)
-	h := mat.NewSymDense(size, nil)
-	starts := d.starts()
+	eta, t := make([]float64, n), make([]float64, n)
 	loss := func(w weights) float64 {
 		d.logits(w, eta)
 		var sum float64
@@ -375,68 +384,128 @@ func (d *design) fit(p penalty, in []bool, w weights) (weights, []float64) {
 		return sum
 	}
 	now := loss(w)
+	grad := mat.NewVecDense(size, nil)
 	var chol mat.Cholesky
-	for range 40 {
-		d.logits(w, eta)
+	old, left := c.h != nil, math.Inf(1)
+	if !old {
+		d.bend(c, w, in)
+	}
+	if !factorize(&chol, c.h, pen) {
+		return w
+	}
+	for range mostSteps {
 		for i, e := range eta {
-			q := sigmoid(e)
-			t[i], v[i] = d.y[i]-q, max(1e-9, q*(1-q))
-			if in != nil && !in[i] {
-				t[i], v[i] = 0, 0
+			t[i] = 0
+			if in == nil || in[i] {
+				t[i] = d.y[i] - sigmoid(e)
 			}
 		}
-		d.curvature(h, grad, t, v, starts)
+		d.gradient(grad, t)
 		for j := range size {
 			grad.SetVec(j, grad.AtVec(j)-pen[j]*w[j])
-			h.SetSym(j, j, h.At(j, j)+pen[j]+1e-9)
-		}
-		if !chol.Factorize(h) {
-			break
 		}
 		var step mat.VecDense
 		if chol.SolveVecTo(&step, grad) != nil {
-			break
+			return w
 		}
-		next, shrink := make(weights, size), 1.0
-		after := math.Inf(1)
-		for range 12 {
-			for j := range next {
-				next[j] = w[j] + shrink*step.AtVec(j)
+		gap := mat.Dot(grad, &step) / 2
+		if gap < converged*(1+now) {
+			return w
+		}
+		next, after := make(weights, size), math.Inf(1)
+		if gap < leastTaken*left || !old {
+			for shrink, k := 1.0, 0; k < 12; shrink, k = shrink/2, k+1 {
+				for j := range next {
+					next[j] = w[j] + shrink*step.AtVec(j)
+				}
+				if after = loss(next); after <= now {
+					break
+				}
 			}
-			if after = loss(next); after <= now {
-				break
+		}
+		switch {
+		case after <= now:
+			w, now, left, old = next, after, gap, true
+		case old: // too old to be of use
+			now = loss(w)
+			d.bend(c, w, in)
+			if old = false; !factorize(&chol, c.h, pen) {
+				return w
 			}
-			shrink /= 2
-		}
-		if !(after <= now) {
-			break
-		}
-		done := now-after < 1e-8*(1+now)
-		w, now = next, after
-		if done {
-			break
+		default:
+			return w
 		}
 	}
-	diagonal := make([]float64, size)
-	var inverse mat.SymDense
-	if chol.InverseTo(&inverse) == nil {
-		for j := range diagonal {
-			diagonal[j] = inverse.At(j, j)
-		}
-	}
-	return w, diagonal
+	return w
 }
 
-// curvature fills the gradient and the curvature of the likelihood from the
-// residuals t and the variances v.
-func (d *design) curvature(h *mat.SymDense, grad *mat.VecDense, t, v []float64, starts [2]int) {
-	h.Zero()
-	h.SetSym(0, 0, floats.Sum(v))
+// bend makes c the curvature at w.
+func (d *design) bend(c *curved, w weights, in []bool) {
+	v := make([]float64, len(d.y))
+	d.logits(w, v)
+	for i, e := range v {
+		q := sigmoid(e)
+		if v[i] = max(1e-9, q*(1-q)); in != nil && !in[i] {
+			v[i] = 0
+		}
+	}
+	c.h = mat.NewSymDense(d.size(), nil)
+	d.curvature(c.h, v)
+}
+
+// factorize decomposes the curvature with the penalties.
+func factorize(chol *mat.Cholesky, h *mat.SymDense, pen []float64) bool {
+	held := mat.NewSymDense(len(pen), nil)
+	held.CopySym(h)
+	for j, x := range pen {
+		held.SetSym(j, j, held.At(j, j)+x+1e-9)
+	}
+	return chol.Factorize(held)
+}
+
+// spread is the diagonal of the inverse of the curvature at w, zeros where there
+// is none.
+func (d *design) spread(p penalty, w weights) []float64 {
+	var c curved
+	d.bend(&c, w, nil)
+	var chol mat.Cholesky
+	var inverse mat.SymDense
+	out := make([]float64, d.size())
+	if factorize(&chol, c.h, d.penalties(p)) && chol.InverseTo(&inverse) == nil {
+		for j := range out {
+			out[j] = inverse.At(j, j)
+		}
+	}
+	return out
+}
+
+// gradient is that of the likelihood, from the residuals t.
+func (d *design) gradient(grad *mat.VecDense, t []float64) {
+	grad.Zero()
 	grad.SetVec(0, floats.Sum(t))
+	for j, col := range d.cols {
+		grad.SetVec(1+j, floats.Dot(col, t))
+	}
+	starts := d.starts()
+	for k, l := range d.levels {
+		if len(l.names) == 0 {
+			continue
+		}
+		for i, at := range l.of {
+			if at >= 0 {
+				grad.SetVec(starts[k]+at, grad.AtVec(starts[k]+at)+t[i])
+			}
+		}
+	}
+}
+
+// curvature fills the curvature of the likelihood from the variances v.
+func (d *design) curvature(h *mat.SymDense, v []float64) {
+	h.SetSym(0, 0, floats.Sum(v))
+	starts := d.starts()
 	vc := make([]float64, len(v))
 	add := func(i, j int, x float64) { h.SetSym(i, j, h.At(i, j)+x) }
 	for j, col := range d.cols {
-		grad.SetVec(1+j, floats.Dot(col, t))
 		floats.MulTo(vc, col, v)
 		h.SetSym(0, 1+j, floats.Sum(vc))
 		for k := j; k < len(d.cols); k++ {
@@ -461,15 +530,11 @@ func (d *design) curvature(h *mat.SymDense, grad *mat.VecDense, t, v []float64, 
 		if len(l.names) == 0 {
 			continue
 		}
-		for at := range l.names {
-			grad.SetVec(starts[k]+at, 0)
-		}
 		for i, at := range l.of {
 			if at < 0 {
 				continue
 			}
 			j := starts[k] + at
-			grad.SetVec(j, grad.AtVec(j)+t[i])
 			add(0, j, v[i])
 			add(j, j, v[i])
 			if other := d.levels[1].of[i]; k == 0 && other >= 0 && len(d.levels[1].names) > 0 {
@@ -485,9 +550,10 @@ func (d *design) variances(columns float64) penalty {
 	p := penalty{columns: columns, levels: [2]float64{4, 4}}
 	starts := d.starts()
 	w := make(weights, d.size())
+	var c curved
 	for range 6 {
-		var diagonal []float64
-		w, diagonal = d.fit(p, nil, w)
+		w = d.fit(p, nil, w, &c)
+		diagonal := d.spread(p, w)
 		for k, l := range d.levels {
 			if len(l.names) == 0 {
 				continue

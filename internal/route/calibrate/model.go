@@ -111,7 +111,7 @@ func FitModel(rows []Row, of func(Row) float64, o Options) (*Fitted, error) {
 			best, bends, d = c, bend, trial
 		}
 	}
-	w, _ := d.fit(best.penalty, nil, make(weights, d.size()))
+	w := d.fit(best.penalty, nil, make(weights, d.size()), &curved{})
 	m := &Model{Logistic: d.logistic(w, prior), Penalty: best.penalty.columns, Bends: bends, Rows: len(y), Right: right / float64(len(y))}
 	m.Curve = curveOf(best.out, y, folds)
 	fit := platt
@@ -229,7 +229,7 @@ func (d *design) choose(folds []int) choice {
 	p := d.variances(10)
 	best := choice{loss: math.Inf(1)}
 	n := slices.Max(folds) + 1
-	warm := make([]weights, n)
+	warm, curves := make([]weights, n), make([]curved, n)
 	in := make([]bool, len(d.y))
 	for i := len(penalties) - 1; i >= 0; i-- {
 		p.columns = penalties[i]
@@ -241,7 +241,7 @@ func (d *design) choose(folds []int) choice {
 			if warm[f] == nil {
 				warm[f] = make(weights, d.size())
 			}
-			warm[f], _ = d.fit(p, in, warm[f])
+			warm[f] = d.fit(p, in, warm[f], &curves[f])
 			d.logits(warm[f], eta)
 			for k := range out {
 				if folds[k] == f {
