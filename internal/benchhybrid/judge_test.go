@@ -122,6 +122,10 @@ func TestKnownTruthsAreRecovered(t *testing.T) {
 	require.Len(t, f.Curves[crayonRouter], 21)
 	require.InDelta(t, f.Either, slices.Max(f.Curves[oracleRouter]), 2e-6)
 	require.NotNil(t, f.WinnableShare["0.3"])
+	for _, share := range []string{"0.3", "0.5"} {
+		require.InDelta(t, 1, *f.Won[share], 0.4, "what tells the errors is as good as being told the task")
+		require.Contains(t, f.Intervals, "won "+share)
+	}
 	require.NotNil(t, f.GainOverRandom["0.5"])
 	require.Equal(t, 420, f.Parts["own"].Rows)
 	require.InDelta(t, 0.3, 0.7*f.Parts["own"].Sent["0.3"]+0.3*f.Parts["other"].Sent["0.3"], 2e-3)

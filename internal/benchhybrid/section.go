@@ -52,6 +52,12 @@ type Section struct {
 	WinnableBound *float64            `json:"winnable_bound"`
 	WinnableShare map[string]*float64 `json:"winnable_share"`
 
+	// Won is by share sent crayon's gain over sending as many at random, divided by
+	// the gain that the model which is told the task expects of its own order: a
+	// measure also where one side is the better on nearly all queries, and nothing
+	// is winnable over it.
+	Won map[string]*float64 `json:"won"`
+
 	Area      map[string]*Figure            `json:"area"`           // by router: between its curve and random's
 	AreaOver  map[string]*Figure            `json:"area_over"`      // by rival: crayon's less its
 	Accuracy  map[string]map[string]float64 `json:"accuracy"`       // by router and share
@@ -90,6 +96,13 @@ var (
 	}()
 )
 
+// toldOrder is the order of the model that is told the task, best to send first;
+// leastTold is the gain it must expect for a share of it to say anything.
+const (
+	toldOrder = "told"
+	leastTold = 1e-4
+)
+
 func named(share float64) string { return fmt.Sprintf("%.1f", share) }
 
 // bins of the calibration curve.
@@ -97,7 +110,7 @@ const bins = 15
 
 // section judges the rows of a bout at places at.
 func (b *bout) section(at []int, o *JudgeOptions) *Section {
-	s := &Section{GainOverRandom: map[string]*float64{}, WinnableShare: map[string]*float64{}, Area: map[string]*Figure{}, AreaOver: map[string]*Figure{},
+	s := &Section{GainOverRandom: map[string]*float64{}, Won: map[string]*float64{}, WinnableShare: map[string]*float64{}, Area: map[string]*Figure{}, AreaOver: map[string]*Figure{},
 		Accuracy: map[string]map[string]float64{}, Winnable: map[string]map[string]float64{}, Intervals: map[string]*Figure{}, Curves: map[string][]float64{}, Parts: map[string]*Half{}, Ranks: map[string]*Rank{}}
 	if len(at) == 0 {
 		return s
@@ -118,6 +131,9 @@ func (b *bout) section(at []int, o *JudgeOptions) *Section {
 		if order != nil {
 			orders[r.name] = order
 		}
+	}
+	if told := v.order(difference(v.toldServer, v.toldDevice), o.Seed); told != nil {
+		orders[toldOrder] = v.fairly(told)
 	}
 	samples := &sampled{figures: map[string][]float64{}}
 	whole := v.measure(orders, nil)
@@ -179,6 +195,7 @@ func (b *bout) section(at []int, o *JudgeOptions) *Section {
 	s.WinnableBound = number("winnable_bound")
 	for _, x := range shares {
 		s.GainOverRandom[named(x)] = number("gain_over_random " + named(x))
+		s.Won[named(x)] = number("won " + named(x))
 	}
 	for _, x := range winShares {
 		s.WinnableShare[named(x)] = nil
@@ -217,6 +234,14 @@ func (b *bout) measure(orders map[string][]int, times []int) map[string]float64 
 		bound = b.mean(most, times)
 		out["winnable_bound"] = bound
 	}
+	var told []float64 // by share
+	if order := orders[toldOrder]; order != nil {
+		told = walked(order, b.toldDevice, b.toldServer, times, shares).at
+		device, server := b.mean(b.toldDevice, times), b.mean(b.toldServer, times)
+		for i := range told {
+			told[i] -= device + shares[i]*(server-device)
+		}
+	}
 	for _, r := range routers {
 		order := orders[r.name]
 		if order == nil {
@@ -226,7 +251,11 @@ func (b *bout) measure(orders map[string][]int, times []int) map[string]float64 
 		out["area "+r.name] = w.area
 		for i, y := range w.at {
 			if r.name == crayonRouter {
-				out["gain_over_random "+named(shares[i])] = y - device - shares[i]*(server-device)
+				gain := y - device - shares[i]*(server-device)
+				out["gain_over_random "+named(shares[i])] = gain
+				if told != nil && told[i] > leastTold {
+					out["won "+named(shares[i])] = gain / told[i]
+				}
 			}
 			if bound > better+1e-6 {
 				out["winnable "+r.name+" "+named(shares[i])] = (y - better) / (bound - better)

@@ -65,10 +65,10 @@ func (r *Report) names() []string {
 
 // sectionTable is the figures of each device, group of users and server.
 func (r *Report) sectionTable() table {
-	t := table{Title: "sections", Head: []string{"section", "rows", "device", "server", "AUROC", "within a user", "calibration error", "Brier skill", "area over random", "over max_probability", "over learned"}}
+	t := table{Title: "sections", Head: []string{"section", "rows", "device", "server", "AUROC", "within a user", "calibration error", "Brier skill", "area over random", "over max_probability", "over learned", "won of the told gain at 0.3", "0.5"}}
 	for _, s := range r.sections() {
 		t.Rows = append(t.Rows, []string{s.name, fmt.Sprint(s.Rows), three(s.Device), three(s.Server), number(s.AUROC), number(s.AUROCWithin), number(s.ECE), number(s.BrierSkill),
-			interval(s.Area[crayonRouter]), interval(s.AreaOver[maxProbability]), interval(s.AreaOver[learnedRouter])})
+			interval(s.Area[crayonRouter]), interval(s.AreaOver[maxProbability]), interval(s.AreaOver[learnedRouter]), number(s.Won["0.3"]), number(s.Won["0.5"])})
 	}
 	return t
 }
