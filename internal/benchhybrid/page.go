@@ -93,9 +93,13 @@ func (r *Report) WritePlot(w io.Writer, format string) error {
 			return fail(err, "")
 		}
 		line.Width, line.Color = vg.Points(2), color.Color(plotutil.Color(i))
+		if name == randomRouter { // what the others are measured by
+			line.Color, line.Dashes = color.Gray{128}, plotutil.Dashes(1)
+		}
 		p.Add(line)
 		p.Legend.Add(name, line)
 	}
+	p.X.Max = 1.02 // room for the last label
 	p.Legend.Left = true
 	p.Legend.Top = true
 	out, err := p.WriterTo(7*vg.Inch, 4.5*vg.Inch, format)

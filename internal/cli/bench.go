@@ -40,8 +40,15 @@ func (f *benchFiles) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.plot, "plot", "", "draw the figures to `FILE` (.png or .svg)")
 }
 
+// drawn is a report of either benchmark.
+type drawn interface {
+	WriteText(w io.Writer) error
+	WriteHTML(w io.Writer) error
+	WritePlot(w io.Writer, format string) error
+}
+
 // write writes the report's pictures.
-func (f *benchFiles) write(report *bench.Report) error {
+func (f *benchFiles) write(report drawn) error {
 	if f.plot != "" {
 		format := strings.TrimPrefix(filepath.Ext(f.plot), ".")
 		if err := store.WriteFile(f.plot, func(w io.Writer) error { return report.WritePlot(w, format) }); err != nil {
@@ -259,6 +266,11 @@ func (a *app) benchOut(report *bench.Report, sheets []bench.Sheet, f benchFiles)
 			return err
 		}
 	}
+	return a.drawnOut(report, f)
+}
+
+// drawnOut gives out a report with its pictures.
+func (a *app) drawnOut(report drawn, f benchFiles) error {
 	if err := f.write(report); err != nil {
 		return err
 	}
@@ -297,8 +309,20 @@ pools with other training seeds count as repeats.`,
 func (a *app) benchReportCommand() *cobra.Command {
 	var f benchFiles
 	cmd := &cobra.Command{
-		Use: "report REPORT", Short: "Show a report again, as text, a page or a picture", Args: args(1, 1, "the REPORT"),
+		Use: "report REPORT", Short: "Show a report again, as text, a page or a picture",
+		Long: `Shows a report of bench customize, whose figures are computed again from its raw
+rows before, or of bench hybrid, whose raw rows are checked by their digest alone
+(bench verify judges them again, which takes minutes).`,
+		Example: "  crayon bench report bench/results/hybrid.json --plot hybrid.svg",
+		Args:    args(1, 1, "the REPORT"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if benchhybrid.IsReport(args[0]) {
+				report, _, err := benchhybrid.ReadReport(args[0])
+				if err != nil {
+					return err
+				}
+				return a.drawnOut(report, f)
+			}
 			report, sheets, err := bench.ReadReport(args[0])
 			if err != nil {
 				return err

@@ -359,28 +359,12 @@ func (a *app) judgeRows(ctx context.Context, o *hybridFlags, report *benchhybrid
 			return err
 		}
 	}
-	if o.plot != "" {
-		if err := store.WriteFile(o.plot, func(w io.Writer) error {
-			return report.WritePlot(w, strings.TrimPrefix(filepath.Ext(o.plot), "."))
-		}); err != nil {
-			return err
-		}
-	}
-	if o.html != "" {
-		if err := store.WriteFile(o.html, report.WriteHTML); err != nil {
-			return err
-		}
-	}
 	if o.export != "" {
 		if err := exportDecisions(ctx, o, rows, figures, prompts, report.Model); err != nil {
 			return err
 		}
 	}
-	return a.emit(report, func(w io.Writer) {
-		if err := report.WriteText(w); err != nil {
-			a.warn(err.Error())
-		}
-	})
+	return a.drawnOut(report, o.benchFiles)
 }
 
 // exportDecisions writes crayon's decisions in another benchmark's form.
