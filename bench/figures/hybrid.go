@@ -15,6 +15,11 @@ func hybridTable(root, name string) (string, error) {
 	return hybrid(root, name, (*benchhybrid.Report).WriteMarkdown)
 }
 
+// hybridBrief is what the route is worth in it, at a glance.
+func hybridBrief(root, name string) (string, error) {
+	return hybrid(root, name, (*benchhybrid.Report).WriteBrief)
+}
+
 // hybridSides is how often device and server are right in it.
 func hybridSides(root, name string) (string, error) {
 	return hybrid(root, name, (*benchhybrid.Report).WriteSides)

@@ -21,6 +21,7 @@ import (
 var sources = map[string]func(root, arg string) (string, error){
 	"bench":       benchTable,
 	"hybrid":      hybridTable,
+	"hybridbrief": hybridBrief,
 	"hybridsides": hybridSides,
 	"full":        benchFull,
 	"brief":       benchBrief,

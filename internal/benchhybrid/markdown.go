@@ -23,6 +23,13 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	return r.markdown(w, note, r.targetTable(), routers, sections)
 }
 
+// WriteBrief writes, as a Markdown table, what the route is worth at a glance, and
+// its area over that of random.
+func (r *Report) WriteBrief(w io.Writer) error {
+	note := fmt.Sprintf(" Area over random, 95 %% of %d resamples of data sets, users and rows: %s.", r.Settings.Resamples, interval(r.Area[crayonRouter]))
+	return r.markdown(w, note, r.briefTable())
+}
+
 // WriteSides writes, as Markdown tables, how often device, bare device and server
 // are right, and the forms in which the server was asked.
 func (r *Report) WriteSides(w io.Writer) error {

@@ -52,6 +52,30 @@ func (r *Report) routerTable() table {
 	return t
 }
 
+// briefTable is what a reader weighs first: how often the answer is right by the
+// share sent, chosen by Crayon's route, by the device's own confidence, at random.
+func (r *Report) briefTable() table {
+	t := table{Title: "right by share sent", Head: []string{"right, with", "none sent", "10 %", "30 %", "50 %", "all sent"}}
+	random := map[string]float64{} // as many at random, in the mean
+	for _, s := range shares {
+		random[named(s)] = r.Device + s*(r.Server-r.Device)
+	}
+	for _, x := range []struct {
+		name string
+		at   map[string]float64
+	}{{"Crayon's route", r.Accuracy[crayonRouter]}, {"the device's own confidence", r.Accuracy[maxProbability]}, {"queries drawn at random", random}} {
+		if x.at == nil {
+			continue
+		}
+		row := []string{x.name, three(r.Device)}
+		for _, s := range shares {
+			row = append(row, three(x.at[named(s)]))
+		}
+		t.Rows = append(t.Rows, append(row, three(r.Server)))
+	}
+	return t
+}
+
 // names are of the routers that the report has, in order.
 func (r *Report) names() []string {
 	out := []string{alwaysDevice, alwaysServer}
