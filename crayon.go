@@ -250,6 +250,9 @@ func ReadExamples(path string, labels ...string) (*Examples, error) {
 	return examples.Read(path, examples.Options{Labels: labels})
 }
 
+// SplitChoices reads choices as example files have them, "a|b|c"; nil for none.
+func SplitChoices(text string) []string { return examples.SplitChoices(text) }
+
 // learner scores as the device answers under a customisation, and learns where a
 // strategy needs it.
 func (c *Crayon) learner(custom *Customisation) (*learner.Learner, error) {

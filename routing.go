@@ -153,13 +153,13 @@ func (c *Crayon) digests(custom *Customisation, data string) (calibrate.Digests,
 // measure answers one row, and fills in what the server says if it is asked.
 func (c *Crayon) measure(ctx context.Context, custom *Customisation, e *examples.Example, ask bool) (calibrate.Row, error) {
 	q := hybrid.Query{Messages: []chat.Message{{Role: "user", Content: e.Question}}, Custom: custom, Context: e.Context, MaxTokens: mostMeasured, Key: localKey}
+	choices := custom.Labels
+	if len(choices) == 0 {
+		choices, q.Choices = e.Choices, e.Choices
+	}
 	text, d, err := c.hybrid.Measure(ctx, q)
 	if err != nil {
 		return calibrate.Row{}, err
-	}
-	choices := e.Choices
-	if len(custom.Labels) > 0 {
-		choices = custom.Labels
 	}
 	row := d.Signals.Row()
 	row.Device = right(text, e.Answer, choices)

@@ -30,6 +30,7 @@ type Sampling = model.Sampling
 type Question struct {
 	Text      string
 	Context   string   // background text; "" for none
+	Choices   []string // the answer is one of them; nil: one of the labels, or free text
 	Side      Side     // "" as the policy says
 	MaxTokens int      // 0: until the answer ends or the context is full
 	Stop      []string // the answer ends before the first of these
@@ -52,7 +53,8 @@ func (silent) Decided(Decision) error { return nil }
 func (silent) Text(string) error      { return nil }
 
 // Ask answers a question and remembers both as turns. Under a customisation
-// with labels every question stands alone, as its examples did. Turns that no
+// with labels every question stands alone, as its examples did, and so does one
+// with choices. Turns that no
 // longer fit the model's context are forgotten, the oldest first.
 func (s *Session) Ask(ctx context.Context, q Question, sink Sink) (Answer, error) {
 	query, err := s.query(q)
@@ -63,7 +65,7 @@ func (s *Session) Ask(ctx context.Context, q Question, sink Sink) (Answer, error
 	if err != nil {
 		return a, err
 	}
-	if s.custom == nil || len(s.custom.Labels) == 0 {
+	if len(q.Choices) == 0 && (s.custom == nil || len(s.custom.Labels) == 0) {
 		s.turns = append(query.Messages, chat.Message{Role: "assistant", Content: a.Text})
 	}
 	return a, nil
@@ -91,7 +93,7 @@ func (s *Session) Turns() int { return len(s.turns) }
 const leastAnswer = 256
 
 func (s *Session) query(q Question) (hybrid.Query, error) {
-	query := hybrid.Query{Custom: s.custom, Context: q.Context, Force: q.Side, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling,
+	query := hybrid.Query{Custom: s.custom, Context: q.Context, Choices: q.Choices, Force: q.Side, MaxTokens: q.MaxTokens, Stop: q.Stop, Sampling: q.Sampling,
 		Key: localKey, Conversation: s.id, Private: q.Private}
 	d, turns := s.c.device, s.turns
 	if s.custom != nil {

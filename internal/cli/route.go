@@ -15,7 +15,7 @@ func (a *app) routeCommand() *cobra.Command {
 }
 
 func (a *app) routeExplainCommand() *cobra.Command {
-	var side string
+	var side, context, choices string
 	cmd := &cobra.Command{
 		Use: "explain [NAME] QUERY", Short: "Print every number behind the decision for one query; nothing is sent",
 		Args: args(1, 2, "a QUERY, after the NAME of a customisation or alone"), ValidArgsFunction: a.completeNames,
@@ -33,7 +33,7 @@ func (a *app) routeExplainCommand() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			d, err := c.Session(custom).Explain(cmd.Context(), crayon.Question{Text: query, Side: force})
+			d, err := c.Session(custom).Explain(cmd.Context(), crayon.Question{Text: query, Side: force, Context: context, Choices: crayon.SplitChoices(choices)})
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,10 @@ func (a *app) routeExplainCommand() *cobra.Command {
 			return a.emit(result, func(w io.Writer) { io.WriteString(w, d.Explain()) })
 		},
 	}
-	cmd.Flags().StringVar(&side, "route", "", "force a side: device or server")
-	settingFlags(cmd.Flags(), "server.url", "route.mode", "route.samples")
+	f := cmd.Flags()
+	f.StringVar(&side, "route", "", "force a side: device or server")
+	f.StringVar(&context, "context", "", "background `TEXT` for the query")
+	f.StringVar(&choices, "choices", "", choicesHelp)
+	settingFlags(f, "server.url", "route.mode", "route.samples")
 	return cmd
 }

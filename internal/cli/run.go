@@ -20,7 +20,7 @@ import (
 // runOptions are the flags of run.
 type runOptions struct {
 	base, compare bool
-	side          string
+	side, choices string
 	question      crayon.Question
 	context       string
 }
@@ -38,7 +38,7 @@ With a QUESTION, or one on standard input, it is answered and the program ends;
 otherwise a chat begins, whose commands /help lists. Each answer is followed, on
 standard error, by who answered and why. With --adapter an adapter from elsewhere
 answers, in the model's own prompt form, and there are no customisations.`,
-		Example: "  crayon run mine \"the chain came off\"\n  crayon run mine --compare \"the chain came off\"\n  crayon run mine < question.txt\n  crayon run --adapter my-peft-folder \"the chain came off\"",
+		Example: "  crayon run mine \"the chain came off\"\n  crayon run mine --compare \"the chain came off\"\n  crayon run mine --choices \"yes|no|ask a person\" \"may I return it?\"\n  crayon run mine < question.txt\n  crayon run --adapter my-peft-folder \"the chain came off\"",
 		Args:    cobra.ArbitraryArgs, ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, err := a.whom(args)
@@ -56,7 +56,7 @@ answers, in the model's own prompt form, and there are no customisations.`,
 			if err := q.Sampling.Check(); err != nil {
 				return err
 			}
-			q.Text, q.Context = text, o.context
+			q.Text, q.Context, q.Choices = text, o.context, crayon.SplitChoices(o.choices)
 			if q.Text == "" && !isTerminal(a.in) {
 				if q.Text, err = readPrompt(a.in); err != nil {
 					return err
@@ -82,6 +82,7 @@ answers, in the model's own prompt form, and there are no customisations.`,
 	f.BoolVar(&o.compare, "compare", false, "answer twice, base and customised side by side")
 	f.StringVar(&o.side, "route", "", "force a side: device or server")
 	f.StringVar(&o.context, "context", "", "background `TEXT` for the question")
+	f.StringVar(&o.choices, "choices", "", choicesHelp)
 	f.Float64Var(&q.Temperature, "temperature", 0, "0 takes the likeliest token each time")
 	f.IntVar(&q.TopK, "top-k", 0, "draw from the k likeliest tokens; 0 from all")
 	f.Float64Var(&q.TopP, "top-p", 0, "draw from the likeliest tokens up to this probability; 0 from all")
@@ -92,6 +93,8 @@ answers, in the model's own prompt form, and there are no customisations.`,
 	settingFlags(f, "server.url", "server.model", "ledger.bodies", "route.mode")
 	return cmd
 }
+
+const choicesHelp = "the answer is one of `A|B|C`"
 
 const adapterHelp = "answer with the adapter at `PATH`: a PEFT folder or a GGUF LoRA file"
 

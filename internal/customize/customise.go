@@ -114,9 +114,6 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 		return nil, &fault.Error{Op: "customize", Path: d.Path(), Err: errors.New("there is no pool for this model"),
 			Hint: "crayon pool train mine.crayon --data DIR --model " + d.Path(), Exit: fault.ExitUsage}
 	}
-	if err := opt.check(name, len(set.Labels) == 0); err != nil {
-		return nil, err
-	}
 	c := &Customisation{
 		Version: Version, Name: name, Created: start.UTC().Truncate(time.Second), Strategy: "blend", Shared: 1,
 		Pool: d.Pool.Digest(), Lineage: d.Lineage, Model: d.Pool.Base.Name, Labels: set.Labels, Inferred: set.Inferred,
@@ -136,16 +133,22 @@ func Make(ctx context.Context, d *device.Device, name string, set *examples.Set,
 				Err: errors.New("the question is empty"), Hint: "write the question, or leave the row out"}
 		}
 	}
-	directions, err := d.Directions(ctx, questions)
-	if err != nil {
-		return nil, &fault.Error{Op: "customize", Path: set.Source, Err: err}
-	}
-	for i, e := range set.Examples {
-		row := Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled, Direction: directions[i]}
+	for _, e := range set.Examples {
+		row := Example{Question: e.Question, Answer: e.Answer, Context: e.Context, Choices: e.Choices, Labelled: e.Labelled}
 		if len(set.Labels) > 0 {
 			row.Choices = nil
 		}
 		c.Examples = append(c.Examples, row)
+	}
+	if err := opt.check(name, c.writes(c.Labels)); err != nil {
+		return nil, err
+	}
+	directions, err := d.Directions(ctx, questions)
+	if err != nil {
+		return nil, &fault.Error{Op: "customize", Path: set.Source, Err: err}
+	}
+	for i := range c.Examples {
+		c.Examples[i].Direction = directions[i]
 	}
 	c.Scope = scopeOf(d.Pool, directions)
 	full := blend(d.Pool, directions)

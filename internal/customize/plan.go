@@ -35,7 +35,7 @@ func (c *Customisation) all() []int {
 
 // taskOf is the task that some of the examples make.
 func (c *Customisation) taskOf(rows []int, labels []string) strategy.Task {
-	t := strategy.Task{Labels: labels, Writes: len(labels) == 0, Keep: c.Keep, Budget: time.Duration(c.Method.Budget * float64(time.Second))}
+	t := strategy.Task{Labels: labels, Writes: c.writes(labels), Keep: c.Keep, Budget: time.Duration(c.Method.Budget * float64(time.Second))}
 	if c.Keep == 0 {
 		t.Keep = -1 // of a customisation 0 is all
 	}
@@ -49,6 +49,12 @@ func (c *Customisation) taskOf(rows []int, labels []string) strategy.Task {
 		t.Rows = append(t.Rows, r)
 	}
 	return t
+}
+
+// writes says whether answers are written: there are no labels, and not every
+// example has choices of its own, which its like will be asked with.
+func (c *Customisation) writes(labels []string) bool {
+	return len(labels) == 0 && slices.ContainsFunc(c.Examples, func(e Example) bool { return len(e.Choices) < 2 })
 }
 
 // candidates are what example i may be answered, by what the rows given tell:
@@ -87,7 +93,7 @@ func (o Options) check(name string, writes bool) error {
 	}
 	s, err := strategy.Get(o.Strategy)
 	if err == nil && s.Chooses && writes {
-		err = &fault.Error{Op: "customize", Path: name, Exit: fault.ExitUsage, Err: errors.New(s.Name + " picks among labels, and these examples have none"), Hint: "--labels a,b,c"}
+		err = &fault.Error{Op: "customize", Path: name, Exit: fault.ExitUsage, Err: errors.New(s.Name + " picks among labels or choices, and these examples have neither"), Hint: "--labels a,b,c, or a column choices with a|b|c in every row"}
 	}
 	return err
 }

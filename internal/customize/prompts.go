@@ -58,9 +58,11 @@ func (c *Customisation) CountPrompts(in *pool.Pool, f *task.Form) (*Prompts, err
 	asks := 0
 	for i := range p.Questions {
 		q := t.Rows[i*len(t.Rows)/p.Questions]
-		q.Candidates, q.Gold = c.Labels, -1
+		if q.Gold = -1; len(c.Labels) == 0 {
+			q.Candidates = c.Examples[i*len(t.Rows)/p.Questions].Choices // as it would be asked: nil for a free answer
+		}
 		for k, rival := range rivals {
-			prompts, err := c.prompts(in, f, rival, t, q)
+			prompts, err := promptsOf(in, f, rival, t, q)
 			if err != nil {
 				return nil, err
 			}
@@ -80,9 +82,9 @@ func (c *Customisation) CountPrompts(in *pool.Pool, f *task.Form) (*Prompts, err
 	return p, nil
 }
 
-// prompts are those that answer a question under a plan.
-func (c *Customisation) prompts(in *pool.Pool, f *task.Form, plan *strategy.Plan, t strategy.Task, q strategy.Row) ([][]int32, error) {
-	if !c.chooses(plan) {
+// promptsOf are those that answer a question under a plan.
+func promptsOf(in *pool.Pool, f *task.Form, plan *strategy.Plan, t strategy.Task, q strategy.Row) ([][]int32, error) {
+	if !chooses(plan, q) {
 		a := plan.Ask(in, t, q)
 		ids, err := strategy.Turns(f, []chat.Message{{Role: "user", Content: a.Text}}, a.Shots)
 		return [][]int32{ids}, err

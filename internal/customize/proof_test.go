@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -265,7 +266,7 @@ func TestImprove(t *testing.T) {
 	require.True(t, stacked.Same(read))
 	dir := c.Examples[0].Direction
 	for _, x := range []*Customisation{stacked, read} {
-		q, err := x.Query(t.Context(), d, "where is it", "", dir)
+		q, err := x.Query(t.Context(), d, "where is it", "", nil, dir)
 		require.NoError(t, err)
 		require.True(t, q.Chooses())
 		probs, err := q.Choose(t.Context())
@@ -283,6 +284,9 @@ func TestImprove(t *testing.T) {
 	require.Equal(t, fault.ExitUsage, fault.Code(err))
 	free := labelled(t)
 	free.Labels, free.Inferred = nil, false
+	for i := range free.Examples {
+		free.Examples[i].Choices = nil
+	}
 	_, err = Improve(t.Context(), d, create(t, d, free, Options{}), Options{Strategy: "stack"}, nil)
 	require.Equal(t, fault.ExitUsage, fault.Code(err))
 	base, err := Improve(t.Context(), d, c, Options{Strategy: "base"}, nil)
@@ -292,7 +296,7 @@ func TestImprove(t *testing.T) {
 	require.Nil(t, row)
 	shown, err := Improve(t.Context(), d, c, Options{Strategy: "shots5"}, nil)
 	require.NoError(t, err)
-	q, err := shown.Query(t.Context(), d, "where is it", "", dir)
+	q, err := shown.Query(t.Context(), d, "where is it", "", nil, dir)
 	require.NoError(t, err)
 	defer q.Close()
 	require.Len(t, q.Shots, 5)
@@ -399,4 +403,61 @@ func TestTailAndNeed(t *testing.T) {
 			t.Fatalf("%d rows do not decide", n)
 		}
 	})
+}
+
+// Questions that each have choices of their own are picked for as labels are: by
+// a stack, which is proved on the rows' own choices; without choices free text is
+// the blend's.
+func TestChoicesAreChosen(t *testing.T) {
+	d := tinydevice.Open(t)
+	var b strings.Builder
+	b.WriteString("question,answer,choices\n")
+	for i := range 8 {
+		fmt.Fprintf(&b, "what is %s for,use %d,use %d|part %d|none\n", strings.Repeat("x", i+1), i, i, i)
+	}
+	set, err := examples.Parse("mine.csv", strings.NewReader(b.String()), examples.Options{})
+	require.NoError(t, err)
+	require.Nil(t, set.Labels)
+	c := create(t, d, set, Options{Strategy: "stack"}) // is of use, so no error
+	require.False(t, c.Task().Writes)
+	c, err = Improve(t.Context(), d, c, Options{Strategy: "stack"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "stack", c.Strategy)
+	p, err := Prove(t.Context(), d, c, Options{}, nil)
+	require.NoError(t, err)
+	require.Equal(t, 8, p.Rows)
+	counted, err := c.CountPrompts(d.Pool, &d.Form)
+	require.NoError(t, err)
+	require.Greater(t, counted.Asks, 1.0, "a stack asks several prompts of a question with choices")
+
+	dir := c.Examples[0].Direction
+	q, err := c.Query(t.Context(), d, "what is it for", "", []string{"to sit", "to stand"}, dir)
+	require.NoError(t, err)
+	defer q.Close()
+	require.True(t, q.Chooses())
+	probs, err := q.Choose(t.Context())
+	require.NoError(t, err)
+	require.Len(t, probs, 2)
+	require.InDelta(t, 1, probs[0]+probs[1], 1e-9)
+	free, err := c.Query(t.Context(), d, "what is it for", "", nil, dir)
+	require.NoError(t, err)
+	defer free.Close()
+	require.False(t, free.Chooses())
+
+	// One row without choices, and answers are written.
+	set.Examples[3].Choices = nil
+	_, err = Make(t.Context(), d, "mine", set, Options{Strategy: "stack"})
+	require.Equal(t, fault.ExitUsage, fault.Code(err))
+
+	// Of a label task's labels some may be asked for; others are another task's,
+	// and the prompt does not list the labels.
+	c = create(t, d, labelled(t), Options{})
+	some, err := c.Query(t.Context(), d, "where is it", "", []string{"south", "north"}, dir)
+	require.NoError(t, err)
+	defer some.Close()
+	require.Equal(t, c.Labels, some.Labels())
+	other, err := c.Query(t.Context(), d, "where is it", "", []string{"south", "up"}, dir)
+	require.NoError(t, err)
+	defer other.Close()
+	require.Nil(t, other.Labels())
 }

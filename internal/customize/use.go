@@ -18,7 +18,6 @@ import (
 
 // Query is one question under a customisation that is bound to a device.
 type Query struct {
-	c     *Customisation
 	d     *device.Device
 	plan  *strategy.Plan
 	task  strategy.Task
@@ -29,8 +28,11 @@ type Query struct {
 	done  func()
 }
 
-// Query readies the plan for a question with its direction. Close it after use.
-func (c *Customisation) Query(ctx context.Context, d *device.Device, question, context string, direction []float32) (*Query, error) {
+// Query readies the plan for a question with its direction, whose answer is one
+// of choices; nil: one of the labels, if there are any. Choices that are not all
+// among the labels are those of a task of another kind, whose prompt does not list
+// the labels. Close it after use.
+func (c *Customisation) Query(ctx context.Context, d *device.Device, question, context string, choices []string, direction []float32) (*Query, error) {
 	d, err := c.On(d)
 	if err != nil {
 		return nil, err
@@ -43,8 +45,14 @@ func (c *Customisation) Query(ctx context.Context, d *device.Device, question, c
 	if err != nil {
 		return nil, err
 	}
-	q := &Query{c: c, d: d, plan: plan, task: c.boundTask(), done: func() {}}
-	q.row = strategy.Row{Question: question, Context: context, Candidates: c.Labels, Direction: direction, Gold: -1}
+	q := &Query{d: d, plan: plan, task: c.boundTask(), done: func() {}}
+	switch {
+	case choices == nil:
+		choices = c.Labels
+	case slices.ContainsFunc(choices, func(s string) bool { return !slices.Contains(c.Labels, s) }):
+		q.task.Labels = nil
+	}
+	q.row = strategy.Row{Question: question, Context: context, Candidates: choices, Direction: direction, Gold: -1}
 	q.ask = plan.Ask(d.Pool, q.task, q.row)
 	q.Shots = q.ask.Shots
 	if q.ask.Private == nil && !d.Elsewhere() && slices.Equal(q.ask.Members, plan.Members) {
@@ -70,13 +78,18 @@ func (q *Query) Close() {
 	}
 }
 
-// Chooses says whether labels are chosen by more than the model's own
+// Labels are those that the question's prompt lists.
+func (q *Query) Labels() []string { return q.task.Labels }
+
+// Chooses says whether labels or choices are chosen by more than the model's own
 // probability of them, which is to be asked by Choose.
-func (q *Query) Chooses() bool { return q.c.chooses(q.plan) }
+func (q *Query) Chooses() bool { return chooses(q.plan, q.row) }
 
-func (c *Customisation) chooses(plan *strategy.Plan) bool { return !plan.Plain() && len(c.Labels) > 0 }
+func chooses(plan *strategy.Plan, q strategy.Row) bool {
+	return !plan.Plain() && len(q.Candidates) > 0
+}
 
-// Choose is the probability of each label.
+// Choose is the probability of each label, or choice.
 func (q *Query) Choose(ctx context.Context) ([]float64, error) {
 	probs, _, _, err := q.Weigh(ctx)
 	return probs, err

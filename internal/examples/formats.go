@@ -118,7 +118,7 @@ func (p *reader) table(data []byte, comma rune) error {
 			case "server":
 				e.Server = cell
 			case "choices":
-				choices = splitChoices(cell)
+				choices = SplitChoices(cell)
 			}
 		}
 		if err := p.add(e, choices); err != nil {
@@ -147,8 +147,8 @@ func (p *reader) header(record []string, line int) ([]string, error) {
 	return out, nil
 }
 
-// splitChoices is the choices of "a|b|c", nil for blank text.
-func splitChoices(s string) []string {
+// SplitChoices is the choices of "a|b|c", nil for blank text.
+func SplitChoices(s string) []string {
 	if strings.TrimSpace(s) == "" {
 		return nil
 	}
@@ -253,7 +253,7 @@ func (p *reader) unknown(line int, name string) error {
 func (p *reader) choices(line int, raw json.RawMessage) ([]string, error) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
-		return splitChoices(text), nil
+		return SplitChoices(text), nil
 	}
 	var list []string
 	if json.Unmarshal(raw, &list) != nil {

@@ -68,6 +68,7 @@ type Query struct {
 	Messages  []chat.Message
 	Custom    *customize.Customisation // nil: the bare base model
 	Context   string                   // background text for the last turn; "" for none
+	Choices   []string                 // the answer is one of them; nil: one of Custom's labels, or free text
 	Force     route.Side               // "": as the mode says
 	Mode      route.Mode               // of this query; "": as the policy says
 	MaxTokens int
@@ -104,7 +105,7 @@ type Answer struct {
 	PromptTokens     int
 	CachedTokens     int // of those, what the device's prefix cache knew
 	CompletionTokens int
-	Label            *device.Choice // set when decoding was constrained to the labels
+	Label            *device.Choice // set when decoding was constrained to the labels or choices
 	FirstByte, Took  time.Duration
 }
 
@@ -213,7 +214,7 @@ type work struct {
 	sink  Sink
 	start time.Time
 
-	msgs       []chat.Message // as rendered: the last turn with context and labels
+	msgs       []chat.Message // for a server: the last turn with context and what there is to choose from
 	prompt     []int32
 	custom     *customize.Query // nil: the bare base model
 	row        []float32
@@ -240,11 +241,12 @@ func (w *work) prepare(ctx context.Context) error {
 	w.setting = w.h.setting(w.q.Key, w.q.Mode, w.q.Force)
 	w.signals = route.Unmeasured()
 	w.signals.Turns = n - 1
-	var labels []string
+	if err := checkChoices(w.q.Choices); err != nil {
+		return err
+	}
 	c := w.q.Custom
 	w.d = w.h.Device
 	if c != nil {
-		labels = c.Labels
 		var err error
 		if w.d, err = c.On(w.h.Device); err != nil {
 			return err
@@ -264,14 +266,14 @@ func (w *work) prepare(ctx context.Context) error {
 		w.judge = j
 		w.observe(p, earlier, dir)
 		w.setting.Calibration, w.setting.Calibrated, w.setting.Stale = j.calibration, j.which, j.stale
-		if w.custom, err = c.Query(ctx, w.d, question, w.q.Context, dir); err != nil {
+		if w.custom, err = c.Query(ctx, w.d, question, w.q.Context, w.q.Choices, dir); err != nil {
 			return err
 		}
 		w.row = w.custom.Row
 	}
 	w.thresholds = w.h.thresholds(c, w.setting.Calibrated)
 	w.msgs = append([]chat.Message(nil), w.q.Messages...)
-	w.msgs[n-1].Content = task.Text(question, w.q.Context, labels)
+	w.msgs[n-1].Content = task.Text(question, w.q.Context, w.labels())
 	w.screen()
 	return w.encode()
 }
@@ -291,14 +293,19 @@ func (h *Hybrid) setting(key string, mode route.Mode, force route.Side) route.Se
 
 // encode is the prompt: the plan's worked examples before the conversation,
 // behind its system turn. Of the examples as many are shown as there is room
-// for. They are for the device alone: what goes to a server is msgs.
+// for. They are for the device alone: what goes to a server is msgs. The device
+// is not shown the choices of a single question, as in training: it weighs them.
 func (w *work) encode() error {
 	var shots []task.Shot
+	var labels []string
 	if w.custom != nil {
-		shots = w.custom.Shots
+		shots, labels = w.custom.Shots, w.custom.Labels()
 	}
+	msgs := append([]chat.Message(nil), w.q.Messages...)
+	last := &msgs[len(msgs)-1]
+	last.Content = task.Text(last.Content, w.q.Context, labels)
 	var err error
-	w.prompt, err = strategy.Turns(&w.d.Form, w.msgs, shots)
+	w.prompt, err = strategy.Turns(&w.d.Form, msgs, shots)
 	return err
 }
 
@@ -339,9 +346,11 @@ func (w *work) begin() error {
 	return err
 }
 
+// labels are what the answer is one of: the query's choices, else the
+// customisation's labels; nil: free text.
 func (w *work) labels() []string {
-	if w.q.Custom == nil {
-		return nil
+	if w.q.Choices != nil || w.q.Custom == nil {
+		return w.q.Choices
 	}
 	return w.q.Custom.Labels
 }
@@ -377,7 +386,7 @@ func (w *work) choose(ctx context.Context, labels []string) error {
 	if w.label != nil {
 		return nil
 	}
-	if w.custom.Chooses() {
+	if w.custom != nil && w.custom.Chooses() {
 		return w.weigh(ctx, labels)
 	}
 	c, err := w.d.Choose(ctx, device.Question{Prompt: w.prompt, Choices: labels, Row: w.row})

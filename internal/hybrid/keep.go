@@ -138,13 +138,13 @@ func (w *work) harvest(a *Answer) {
 		return // an answer that was cut, or that needs the turns before it, is no example
 	}
 	answer := a.Text
-	if len(c.Labels) > 0 {
-		i := Pick(answer, c.Labels)
+	if labels := w.labels(); len(labels) > 0 {
+		i := Pick(answer, labels)
 		if i < 0 {
 			return
 		}
-		answer = c.Labels[i]
+		answer = labels[i]
 	}
-	_, err := w.h.Records.AddCandidate(c.Name, record.Candidate{Question: w.q.Messages[0].Content, Answer: answer, Context: w.q.Context})
+	_, err := w.h.Records.AddCandidate(c.Name, record.Candidate{Question: w.q.Messages[0].Content, Answer: answer, Choices: w.q.Choices, Context: w.q.Context})
 	w.h.note(err)
 }

@@ -12,6 +12,7 @@ import (
 	"crayon/internal/adapter"
 	"crayon/internal/arch"
 	"crayon/internal/customize"
+	"crayon/internal/fault"
 	"crayon/internal/hybrid"
 	"crayon/internal/route"
 	"crayon/internal/strategy"
@@ -38,7 +39,7 @@ func TestStackAnswersWithALabel(t *testing.T) {
 			require.NoError(t, err)
 			dir, err := w.Device.Direction(t.Context(), text)
 			require.NoError(t, err)
-			q, err := c.Query(t.Context(), w.Device, text, "", dir)
+			q, err := c.Query(t.Context(), w.Device, text, "", nil, dir)
 			require.NoError(t, err)
 			probs, err := q.Choose(t.Context())
 			require.NoError(t, err)
@@ -81,6 +82,40 @@ func TestWorkedExamplesStayHere(t *testing.T) {
 	require.NotEmpty(t, sent)
 	require.NotContains(t, sent[len(sent)-1].Raw, "the bell is quiet")
 	require.Contains(t, sent[len(sent)-1].Raw, "my brake squeals")
+}
+
+// A query's own choices are what the answer is one of, under the bare model, a
+// blend and a stack. The device weighs them and is not shown them; a server is.
+func TestAnswerIsOneOfTheChoices(t *testing.T) {
+	w := newWorld(t, auto(never, never), fake.Answer("the chain"))
+	choices := []string{"the bell", "the chain", "neither of them"}
+	for name, c := range map[string]*customize.Customisation{"bare": nil, "blend": w.plain, "labels": w.labels, "stack": improved(t, w, w.labels, "stack")} {
+		q := ask(c, "what is loose")
+		q.Choices, q.Force = choices, route.Device
+		h := &heard{}
+		a, err := w.Answer(t.Context(), q, h)
+		require.NoError(t, err, name)
+		require.Equal(t, choices[a.Label.Index], a.Text, name)
+		require.Equal(t, a.Text, h.text.String(), name)
+		want, err := w.Device.Form.Prompt("what is loose")
+		require.NoError(t, err)
+		require.Equal(t, len(want), a.PromptTokens, name)
+		if c != nil {
+			require.Positive(t, a.Decision.Signals.Values.Get("choices"), name)
+		}
+	}
+	require.Empty(t, w.fake.Calls())
+	q := ask(w.plain, "what is loose")
+	q.Choices, q.Force = choices, route.Server
+	_, err := w.Answer(t.Context(), q, &heard{})
+	require.NoError(t, err)
+	require.Contains(t, w.fake.Calls()[0].Raw, "neither of them")
+
+	for _, bad := range [][]string{{}, {"one"}, {"one", "one"}, {"one", ""}, {"one", strings.Repeat("x", 5000)}, make([]string, 2000)} {
+		q.Choices = bad
+		_, err := w.Answer(t.Context(), q, &heard{})
+		require.Equal(t, fault.ExitUsage, fault.Code(err))
+	}
 }
 
 // A private adapter answers beside the blend, and a gate takes both away

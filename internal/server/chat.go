@@ -85,7 +85,7 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if req.needs != nil {
 		return s.pass(w, r, req, data, force, mode)
 	}
-	q := hybrid.Query{Messages: msgs, Force: force, Mode: mode, Stop: req.Stop, Top: req.top(), SendSeed: req.Seed != nil}
+	q := hybrid.Query{Messages: msgs, Choices: req.choices, Force: force, Mode: mode, Stop: req.Stop, Top: req.top(), SendSeed: req.Seed != nil}
 	if q.Custom, err = s.shelf.find(ctx, req.Model); err != nil {
 		return err
 	}

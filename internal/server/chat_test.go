@@ -197,6 +197,10 @@ func TestBadRequests(t *testing.T) {
 		{"stops", `{"model":"tiny","stop":["a","b","c","d","e"],` + hi + `}`, "stop", "at most 4"},
 		{"top_logprobs", `{"model":"tiny","logprobs":true,"top_logprobs":21,` + hi + `}`, "top_logprobs", "between"},
 		{"top_logprobs alone", `{"model":"tiny","top_logprobs":2,` + hi + `}`, "top_logprobs", "logprobs"},
+		{"one choice", `{"model":"tiny","guided_choice":["yes"],` + hi + `}`, "", "2 to"},
+		{"a choice twice", `{"model":"tiny","structured_outputs":{"choice":["yes","yes"]},` + hi + `}`, "", "twice"},
+		{"choices of another type", `{"model":"tiny","guided_choice":"yes",` + hi + `}`, "guided_choice", "string"},
+		{"choices in both forms", `{"model":"tiny","guided_choice":["a","b"],"structured_outputs":{"choice":["a","b"]},` + hi + `}`, "structured_outputs", "both"},
 		{"empty question", `{"model":"tiny+mine","messages":[{"role":"user","content":""}]}`, "", "empty"},
 		{"long question", `{"model":"tiny","messages":[{"role":"user","content":"` + strings.Repeat("long ", 3000) + `"}]}`, "", "context"},
 	} {
@@ -218,6 +222,22 @@ func TestBadRequests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The answer is one of the choices that a request names, in either of vLLM's
+// forms; other forms of structured outputs are beyond the device.
+func TestGuidedChoice(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, model := range []string{"tiny", "tiny+mine"} {
+		for _, form := range []string{`"guided_choice":["to the north","to the south"]`, `"structured_outputs":{"choice":["to the north","to the south"]}`,
+			`"guided_choice":["to the north","to the south"],"structured_outputs":{}`, `"guided_choice":["to the north","to the south"],"structured_outputs":null`} {
+			r := w.post(chatPath, `{"model":"`+model+`",`+form+`,"messages":[{"role":"user","content":"where is it"}]}`)
+			require.Equal(t, http.StatusOK, r.status, r.body)
+			require.Regexp(t, `"content":"to the (north|south)"`, r.body)
+		}
+	}
+	r := w.post(chatPath, `{"model":"tiny","structured_outputs":{"choice":["a","b"],"regex":"a+"},"messages":[{"role":"user","content":"where is it"}]}`)
+	require.Contains(t, r.body, "fake-large", "the server LLM answers")
 }
 
 // TestLogProbs: those of a chat's tokens are the model's own.

@@ -78,7 +78,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if custom != nil {
-		q, err := custom.Query(ctx, c.d, "", "", nil)
+		q, err := custom.Query(ctx, c.d, "", "", nil, nil)
 		if err != nil {
 			return err
 		}

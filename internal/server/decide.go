@@ -52,7 +52,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer s.answers.Release(1)
-	q := hybrid.Query{Messages: msgs, Force: force, Mode: mode, Stop: req.Stop}
+	q := hybrid.Query{Messages: msgs, Choices: req.choices, Force: force, Mode: mode, Stop: req.Stop}
 	if q.Custom, err = s.shelf.find(ctx, req.Model); err != nil {
 		return err
 	}

@@ -54,6 +54,11 @@ type chatRequest struct {
 	Private             bool      `json:"private"`      // it stays here
 	Conversation        string    `json:"conversation"` // its id
 
+	GuidedChoice      []string        `json:"guided_choice"`      // vLLM's name: the answer is one of them
+	StructuredOutputs json.RawMessage `json:"structured_outputs"` // its newer one: {"choice": [...]}
+
+	choices []string // what the answer is one of; nil: no such list
+
 	needs []string // what only the server LLM can do, by name; nil: the device can answer
 }
 
@@ -258,6 +263,9 @@ func parseChat(data []byte) (*chatRequest, []chat.Message, error) {
 	if r.needs, err = decode(data, r); err != nil {
 		return nil, nil, err
 	}
+	if err := r.choose(); err != nil {
+		return nil, nil, err
+	}
 	if n := r.N; n != nil {
 		if *n < 1 || *n > maxChoices {
 			return nil, nil, badField("n", "n is %d, not between 1 and %d", *n, maxChoices)
@@ -294,6 +302,36 @@ func parseChat(data []byte) (*chatRequest, []chat.Message, error) {
 		return nil, nil, badField("messages", "the last message is not the user's")
 	}
 	return r, msgs, nil
+}
+
+// choose takes the choices that the answer is one of, in either of vLLM's forms,
+// which the device can hold to.
+func (r *chatRequest) choose() error {
+	took := func(field string, choices []string) error {
+		if len(choices) == 0 {
+			return nil
+		}
+		if r.choices != nil {
+			return badField(field, "%s and guided_choice both say what the answer is one of", field)
+		}
+		r.choices = choices
+		if r.needs = slices.DeleteFunc(r.needs, func(need string) bool { return need == field }); len(r.needs) == 0 {
+			r.needs = nil
+		}
+		return nil
+	}
+	if err := took("guided_choice", r.GuidedChoice); err != nil {
+		return err
+	}
+	var form struct {
+		Choice []string `json:"choice"`
+	}
+	d := json.NewDecoder(bytes.NewReader(r.StructuredOutputs))
+	d.DisallowUnknownFields()
+	if d.Decode(&form) != nil {
+		return nil // another form, or none: beyond the device
+	}
+	return took("structured_outputs", form.Choice)
 }
 
 func (r *chatRequest) logProbs() bool { return r.LogProbs != nil && *r.LogProbs }

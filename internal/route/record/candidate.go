@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"crayon/internal/fault"
 	"crayon/internal/store"
@@ -19,12 +20,14 @@ type Candidate struct {
 	Question string `json:"question"`
 	Answer   string `json:"answer"`
 	Context  string `json:"context,omitempty"`
+
+	Choices []string `json:"choices,omitempty"` // that the question was asked with
 }
 
 // Bounds of a file of candidates.
 const (
 	mostCandidates      = 500
-	mostCandidateBytes  = 16 << 10                                      // question, context and answer together
+	mostCandidateBytes  = 16 << 10                                      // question, context, answer and choices together
 	mostCandidatesBytes = mostCandidates * (mostCandidateBytes*6 + 100) // JSON may write a byte as six
 )
 
@@ -62,7 +65,7 @@ func (f *Folder) Candidates(name string) ([]Candidate, error) {
 // AddCandidate keeps an answer, unless the question is there already; of too
 // many the oldest goes. It says whether it was kept.
 func (f *Folder) AddCandidate(name string, c Candidate) (bool, error) {
-	if c.Question == "" || c.Answer == "" || len(c.Question)+len(c.Answer)+len(c.Context) > mostCandidateBytes {
+	if c.Question == "" || c.Answer == "" || len(c.Question)+len(c.Answer)+len(c.Context)+len(strings.Join(c.Choices, "")) > mostCandidateBytes {
 		return false, nil
 	}
 	f.mu.Lock()
