@@ -65,8 +65,24 @@ func (w *work) chosen(scores []float64, others map[string][]float64, table strat
 	if w.profile == nil {
 		return
 	}
-	w.seen.Choices, w.seen.Others, w.seen.Answers = scores, others, w.profile.answers
+	w.seen.Choices, w.seen.Others, w.seen.Answers = scores, others, w.answers()
 	w.seen.Features, w.seen.Table = table.Features, table.X
+}
+
+// answers are the examples' in a label task, each as its place among what this
+// query may be answered, -1 for none.
+func (w *work) answers() []int {
+	own := w.profile.answers
+	if w.q.Choices == nil || own == nil {
+		return own
+	}
+	out := make([]int, len(own))
+	for i, a := range own {
+		if out[i] = -1; a >= 0 {
+			out[i] = slices.Index(w.q.Choices, w.q.Custom.Labels[a])
+		}
+	}
+	return out
 }
 
 // ranked are mean log-probabilities as the scores that plans have.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"crayon/internal/customize"
+	"crayon/internal/pool"
 	"crayon/internal/route"
 	"crayon/internal/route/calibrate"
 	"crayon/internal/route/record"
@@ -98,6 +99,7 @@ func (h *Hybrid) makeProfile(c *customize.Customisation) (*profile, error) {
 	for _, i := range in.Blended() {
 		p.blend = append(p.blend, weights[in.Members[i].Name])
 	}
+	p.blend = pool.KeepTop(p.blend, c.Keep)
 	if c.Proof != nil {
 		p.proofRows, p.proofRight = c.Proof.Rows, c.Proof.Accuracy[cmp.Or(c.Proof.Strategy, "blend")]*float64(c.Proof.Rows)
 	}
