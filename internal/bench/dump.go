@@ -46,7 +46,7 @@ func (r *runner) rehearse(ctx context.Context, b *bout) error {
 	var names []string
 	for _, m := range r.run {
 		s, err := strategy.Get(m.name)
-		if err == nil && s.Cost != strategy.Learning && s.Nominal <= rehearsed && s.Name != strategy.Chosen && s.Name != strategy.ChosenAccuracy {
+		if err == nil && s.Cost != strategy.Learning && s.Nominal <= rehearsed && !strategy.Selects(s.Name) {
 			names = append(names, s.Name)
 		}
 	}

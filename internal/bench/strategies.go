@@ -54,8 +54,8 @@ var own = []method{
 // tableOrder is the order of tables; what it lacks comes after, sorted.
 var tableOrder = []string{
 	chance, majority, "knn", "probe", "choices_only", "pmi", base, "base_sum", "base_chars", "base_bytes", "shots5", "shots16",
-	single, "single_sum", "single_chars", "single_bytes", "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_shots", "shots_mix", "blend", "blend_sum", "blend_chars", "blend_bytes", "blend_query", "blend_shots",
-	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_acc", "chosen",
+	single, "single_sum", "single_chars", "single_bytes", "single_r24", "single_total", "uniform", "random", "top1", "swapped", "shared", "shared_pmi", "shared_shots", "shots_mix", "blend", "blend_pmi", "blend_sum", "blend_chars", "blend_bytes", "blend_query", "blend_shots",
+	"lorahub", "refine", "polish", "polish_base", "mix", "stack", "stack_shots", "chosen_unlabelled", "chosen_acc", "chosen",
 }
 
 // short is what a run without --full scores.
@@ -67,6 +67,7 @@ var drawn = []string{chance, majority, "knn", base, "shots5", single, "uniform",
 // differences are reported where both sides were run.
 var differences = [][2]string{
 	{"blend", base}, {"blend", single}, {"blend", "swapped"}, {"blend", "uniform"}, {"blend", "shared"}, {"blend", "shots5"}, {"blend", majority},
+	{"blend_pmi", "blend"}, {"chosen_unlabelled", base}, {"chosen_unlabelled", single}, {"chosen_unlabelled", "swapped"}, {"chosen_unlabelled", "blend"},
 	{single, base}, {"shared", single}, {"blend_query", "blend"}, {"refine", "blend"}, {"refine", "lorahub"}, {"polish", "blend"}, {"polish", "polish_base"},
 	{"chosen", base}, {"chosen", single}, {"chosen", "single_r24"}, {"chosen", "single_total"}, {"chosen", "blend"}, {"chosen", majority}, {"chosen", "knn"}, {"chosen", "probe"},
 	{"chosen", "shots5"}, {"chosen", "shots16"}, {"chosen", "chosen_acc"}, {"stack", "blend"},

@@ -33,7 +33,7 @@ const Steps = 1000
 
 // remoteStrategies are those that ask for no other weights than the blend's and
 // the shared adapters' alone, which is in it.
-var remoteStrategies = []string{"base", "shared", "blend", "shots5", "shots16", "shared_shots", "blend_shots", "shots_mix", "mix", "stack", "stack_shots", strategy.Chosen}
+var remoteStrategies = []string{"base", "shared", "shared_pmi", "blend", "blend_pmi", "shots5", "shots16", "shared_shots", "blend_shots", "shots_mix", "mix", "stack", "stack_shots", strategy.Chosen, strategy.ChosenUnlabelled}
 
 // decide fixes the weights that the server is to be told: the largest of full,
 // as many as keep says and a device can hold, in steps. keep becomes how many.

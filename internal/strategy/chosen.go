@@ -13,9 +13,15 @@ import (
 
 // Names of the strategies that choose among the others.
 const (
-	Chosen         = "chosen"
-	ChosenAccuracy = "chosen_acc"
+	Chosen           = "chosen"
+	ChosenAccuracy   = "chosen_acc"
+	ChosenUnlabelled = "chosen_unlabelled"
 )
+
+// Selects says whether a strategy of the name chooses among the others.
+func Selects(name string) bool {
+	return name == Chosen || name == ChosenAccuracy || name == ChosenUnlabelled
+}
 
 func init() { // apart from the table, which it reads
 	registry = append(registry,
@@ -23,6 +29,8 @@ func init() { // apart from the table, which it reads
 			Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) { return Choose(ctx, e, t, nil, nil) }},
 		Strategy{Name: ChosenAccuracy, About: "the strategy with the most left-out examples right", Cost: Seconds, Nominal: 10,
 			Fit: chooseByAccuracy},
+		Strategy{Name: ChosenUnlabelled, About: "what chosen takes where the examples have no answers", Nominal: 2,
+			Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) { return unlabelled(ctx, e, t.silent()) }},
 	)
 }
 
@@ -129,20 +137,36 @@ func fitNamed(ctx context.Context, e Engine, t Task, name string) (*Plan, error)
 }
 
 // unlabelled chooses without any label: the shared adapter where the examples
-// are like nothing that the pool was trained on, else the blend.
+// are like nothing that the pool was trained on, else the blend; where answers
+// are picked, less what they are likely without the question.
 func unlabelled(ctx context.Context, e Engine, t Task) (*Plan, error) {
 	choice := t.prior().Choice
 	scope := Scope(e.Pool(), t)
-	name, why := "blend", fmt.Sprintf("no labels; the examples are within what the pool knows (%.2f)", scope)
-	if len(t.Rows) == 0 || scope < float64(choice.Scope) {
-		name, why = "shared", fmt.Sprintf("no labels; the examples are like nothing that the pool knows (%.2f)", scope)
+	s, why := blend, fmt.Sprintf("no labels; the examples are within what the pool knows (%.2f)", scope)
+	if !t.Writes {
+		s = blendPMI
 	}
-	p, err := fitNamed(ctx, e, t, name)
+	if len(t.Rows) == 0 || scope < float64(choice.Scope) {
+		s, why = shared, fmt.Sprintf("no labels; the examples are like nothing that the pool knows (%.2f)", scope)
+		if !t.Writes {
+			s = sharedPMI
+		}
+	}
+	p, err := s.Fit(ctx, NewMemo(e), t)
 	if err != nil {
 		return nil, err
 	}
 	p.Why = why
 	return p, nil
+}
+
+// silent is the task without its rows' answers.
+func (t Task) silent() Task {
+	t.Rows = slices.Clone(t.Rows)
+	for i := range t.Rows {
+		t.Rows[i].Gold = -1
+	}
+	return t
 }
 
 // affordable are the strategies of which other users' tasks say something and
@@ -163,7 +187,7 @@ func affordable(t Task, known map[string]Experience) []string {
 	}
 	var others []Strategy
 	for _, s := range registry {
-		if _, ok := known[s.Name]; ok && s.Name != names[0] && allowed(s.Name) && s.Name != Chosen && s.Name != ChosenAccuracy && !(t.Writes && s.Chooses) {
+		if _, ok := known[s.Name]; ok && s.Name != names[0] && allowed(s.Name) && !Selects(s.Name) && !(t.Writes && s.Chooses) {
 			others = append(others, s)
 		}
 	}

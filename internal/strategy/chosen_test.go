@@ -179,19 +179,45 @@ func TestHopeful(t *testing.T) {
 
 func TestUnlabelledGoesByScope(t *testing.T) {
 	e, task := newFake(), rows(4)
+	task.Labels = nil
 	for i := range task.Rows {
 		task.Rows[i].Gold = -1
 		task.Rows[i].Direction = e.p.Members[1].Indicator
+		task.Rows[i].Candidates = append(slices.Clone(task.Rows[i].Candidates), "of row "+string(rune('a'+i)))
 	}
 	near := fit(t, Chosen, e, task)
-	require.Equal(t, "blend", near.Strategy)
+	require.Equal(t, "blend_pmi", near.Strategy)
+	require.Equal(t, Blend(e.p, task), near.Members)
 	require.Contains(t, near.Why, "within what the pool knows")
+	task.Writes = true
+	require.Equal(t, "blend", fit(t, Chosen, e, task).Strategy, "what is written is not picked")
 	for i := range task.Rows {
 		task.Rows[i].Direction = make([]float32, 8)
 	}
 	require.Equal(t, "shared", fit(t, Chosen, e, task).Strategy)
-	require.Equal(t, "shared", fit(t, Chosen, e, Task{}).Strategy)
+	task.Writes = false
+	require.Equal(t, "shared_pmi", fit(t, Chosen, e, task).Strategy)
+	require.Equal(t, "shared_pmi", fit(t, Chosen, e, Task{}).Strategy)
 	require.Zero(t, e.calls, "no pass is needed")
+}
+
+// Unlabelled choosing reads no answer.
+func TestChosenUnlabelledIsWithoutAnswers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e, task := newFake(), drawTask(t, rapid.SampledFrom(Kinds).Draw(t, "kind"), 3)
+		plan := func(name string, task Task) *Plan {
+			s, err := Get(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Fit(t.Context(), e, task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		require.Equal(t, plan(Chosen, task.silent()), plan(ChosenUnlabelled, task))
+	})
 }
 
 func TestAffordable(t *testing.T) {

@@ -41,7 +41,7 @@ func learnChoice(rows []*Observed, p, was *Prior, fallback string) {
 	names := map[string]bool{}
 	for _, u := range users {
 		for name, s := range u.scores {
-			if _, err := Get(name); err == nil && len(s) == len(u.gold) && name != Chosen && name != ChosenAccuracy {
+			if _, err := Get(name); err == nil && len(s) == len(u.gold) && !Selects(name) {
 				names[name] = true
 			}
 		}

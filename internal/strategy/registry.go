@@ -33,7 +33,7 @@ type Strategy struct {
 
 // registry in the order of tables.
 var registry = []Strategy{
-	base, shared, uniform, top1, blend, blendQuery, shots5, shots16, sharedShots, blendShots, shotsMix, mix, stack, stackShots,
+	base, shared, sharedPMI, uniform, top1, blend, blendPMI, blendQuery, shots5, shots16, sharedShots, blendShots, shotsMix, mix, stack, stackShots,
 	refine, lorahub, polish, polishBase,
 }
 
