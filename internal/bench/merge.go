@@ -46,7 +46,7 @@ func Merge(paths []string, group Group) (*Report, []Sheet, error) {
 		if r.Digests["model"] != out.Digests["model"] {
 			return fail(path, errors.New("another model"), "merge runs of one model")
 		}
-		in := Input{File: filepath.Base(path), Digests: r.Digests}
+		in := Input{File: filepath.Base(path), Digests: r.Digests, Of: r.Inputs}
 		for _, s := range all {
 			if s.Group != group {
 				continue

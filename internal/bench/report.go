@@ -30,7 +30,7 @@ type Report struct {
 	Timing      map[string]*Timing `json:"timing,omitempty"`  // by strategy
 	Digests     map[string]string  `json:"digests"`           // sha256: model, pool (the caller's), data, raw
 	Raw         string             `json:"raw,omitempty"`     // the file of the sheets, from the report's folder
-	Inputs      []Input            `json:"inputs,omitempty"`  // of a merged report
+	Inputs      []Input            `json:"inputs,omitempty"`  // of a merged or joined report
 	Samples     []Sample           `json:"samples,omitempty"` // rows won and lost
 	Chats       []ChatSample       `json:"chats,omitempty"`
 	Environment Environment        `json:"environment"`
@@ -84,7 +84,11 @@ func (t *Timing) settle() {
 type Input struct {
 	File     string            `json:"file"`
 	Digests  map[string]string `json:"digests"`
-	Datasets []string          `json:"datasets"` // taken from it
+	Datasets []string          `json:"datasets,omitempty"` // taken from it
+	// Strategies are those that a joined report has of it.
+	Strategies []string `json:"strategies,omitempty"`
+	// Of are the inputs of one that was joined itself.
+	Of []Input `json:"of,omitempty"`
 }
 
 // Environment is where and with what a run was made.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
 
 	"crayon/internal/fault"
@@ -89,7 +90,7 @@ func TestMerge(t *testing.T) {
 	rep, sheets, err := Merge([]string{a, b}, NewDataset)
 	require.NoError(t, err)
 	require.Equal(t, 2, rep.Users)
-	require.Equal(t, []Input{{"a.json", rep.Inputs[0].Digests, []string{"boolq"}}, {"b.json", rep.Inputs[1].Digests, []string{"winogrande"}}}, rep.Inputs)
+	require.Equal(t, []Input{{File: "a.json", Digests: rep.Inputs[0].Digests, Datasets: []string{"boolq"}}, {File: "b.json", Digests: rep.Inputs[1].Digests, Datasets: []string{"winogrande"}}}, rep.Inputs)
 	require.Equal(t, "b", rep.Inputs[1].Digests["pool"])
 	require.Equal(t, 1, rep.Groups[Tuning].Users, "boolq's fold")
 	require.Equal(t, 1, rep.Groups[Reported].Users)
@@ -121,6 +122,63 @@ func TestMerge(t *testing.T) {
 		"not a report": {[]string{filepath.Join(dir, "raw", "a.gz")}, "a.gz"},
 	} {
 		_, _, err := Merge(c.paths, NewDataset)
+		require.ErrorContains(t, err, c.want, name)
+	}
+}
+
+// What is measured later stands beside what was there; nothing but the same
+// rows of the same pool is joined.
+func TestJoin(t *testing.T) {
+	dir := t.TempDir()
+	d := folder(t, place{dataset: "boolq", rows: 140}, place{dataset: "winogrande", rows: 150})
+	run := func(name string, change func(*Options)) string {
+		e, o := newToy(), options()
+		e.pool.Made.Seed = 1
+		o.Digests = map[string]string{"model": "m", "pool": "p"}
+		o.Strategies = []string{"base", "single", "blend"}
+		change(&o)
+		rep, sheets, err := Run(context.Background(), d, e, o)
+		require.NoError(t, err)
+		out := filepath.Join(dir, name+".json")
+		require.NoError(t, rep.Keep(filepath.Join(dir, "raw", name+".gz"), out, sheets))
+		text, err := json.Marshal(rep)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(out, text, 0o644))
+		return out
+	}
+	whole := run("whole", func(o *Options) { o.Strategies = []string{"base", "single", "blend", "stack"} })
+	old := run("old", func(*Options) {})
+	late := run("late", func(o *Options) { o.Strategies = []string{"base", "stack"} })
+	want, wantSheets, err := ReadReport(whole)
+	require.NoError(t, err)
+	for _, paths := range [][]string{{old, late}, {late, old}} {
+		rep, sheets, err := Join(paths)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(want.Figures, rep.Figures, cmpopts.EquateEmpty()), "as if they had run at once")
+		require.Empty(t, cmp.Diff(wantSheets, sheets, cmpopts.EquateEmpty()))
+		require.NoError(t, rep.Verify(sheets))
+		require.Equal(t, want.Settings.Strategies, rep.Settings.Strategies)
+		require.Positive(t, rep.Timing["stack"].Queries)
+		require.Positive(t, rep.Timing["single"].Queries)
+		require.Len(t, rep.Inputs, 2)
+	}
+	part, sheets, err := Join([]string{old, run("some", func(o *Options) { o.Strategies, o.Datasets = []string{"stack"}, []string{"boolq"} })})
+	require.NoError(t, err)
+	require.Equal(t, 1, part.Users, "winogrande has no stack")
+	require.NoError(t, part.Verify(sheets))
+
+	for name, c := range map[string]struct {
+		paths []string
+		want  string
+	}{
+		"one":         {[]string{old}, "nothing to join"},
+		"nothing new": {[]string{whole, late}, "in those before it"},
+		"other pool":  {[]string{old, run("pool", func(o *Options) { o.Strategies, o.Digests["pool"] = []string{"stack"}, "q" })}, "another pool"},
+		"other rows":  {[]string{old, run("rows", func(o *Options) { o.Strategies, o.Rows = []string{"stack"}, 3 })}, "rows differ"},
+		"nobody": {[]string{run("b", func(o *Options) { o.Datasets = []string{"boolq"} }),
+			run("w", func(o *Options) { o.Strategies, o.Datasets = []string{"stack"}, []string{"winogrande"} })}, "no user is in all"},
+	} {
+		_, _, err := Join(c.paths)
 		require.ErrorContains(t, err, c.want, name)
 	}
 }

@@ -28,7 +28,7 @@ import (
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "bench", Short: "Measure what customisation and routing are worth"})
-	cmd.AddCommand(a.benchCustomizeCommand(), a.benchHybridCommand(), a.benchMergeCommand(), a.benchReportCommand(), a.benchVerifyCommand())
+	cmd.AddCommand(a.benchCustomizeCommand(), a.benchHybridCommand(), a.benchMergeCommand(), a.benchJoinCommand(), a.benchReportCommand(), a.benchVerifyCommand())
 	return cmd
 }
 
@@ -301,6 +301,29 @@ pools with other training seeds count as repeats.`,
 		},
 	}
 	cmd.Flags().StringVar(&group, "group", string(bench.NewDataset), "whose users: new_datasets, new_subjects, seen or related")
+	cmd.Flags().StringVar(&f.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
+	f.flags(cmd)
+	return cmd
+}
+
+func (a *app) benchJoinCommand() *cobra.Command {
+	var f benchFiles
+	cmd := &cobra.Command{
+		Use: "join REPORT...", Short: "Make one report of several of the same users, each with other strategies",
+		Long: `Reads reports of bench customize with their raw rows, verifies them, and puts the
+strategies of all beside each other, row by row: what is measured later is so compared
+in pairs with what was there. Users, rows, examples, model and pool must be the same. Of
+a strategy that several have, the first report's counts.`,
+		Example: "  crayon bench join new.json old.json --out both.json --raw both.jsonl.gz",
+		Args:    args(2, 64, "the REPORTs to join"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			report, sheets, err := bench.Join(args)
+			if err != nil {
+				return err
+			}
+			return a.benchOut(report, sheets, f)
+		},
+	}
 	cmd.Flags().StringVar(&f.raw, "raw", "", "write each row's choices to `FILE` (JSON lines, gzip)")
 	f.flags(cmd)
 	return cmd
