@@ -125,8 +125,8 @@ func read(path string, each func(*strategy.Observed) error) error {
 func report(w io.Writer, l *strategy.Learned, rows int) {
 	fmt.Fprintf(w, "\n%d rows: %s\n\nstacks whose prior was learned without the family, on rows they were not fitted to (accuracy, loss; macro over data sets)\n", rows, l.Prior.Note)
 	for _, c := range l.Checks {
-		fmt.Fprintf(w, "  %-12s %-8s %4d users %3d data sets   fitted %.3f %.3f   at the mean %.3f %.3f   shared_shots %.3f %.3f\n",
-			c.Strategy, c.Kind, c.Users, c.Datasets, c.Fitted.Accuracy, c.Fitted.Loss, c.Mean.Accuracy, c.Mean.Loss, c.Default.Accuracy, c.Default.Loss)
+		fmt.Fprintf(w, "  %-12s %-8s %4d users %3d data sets   fitted %.3f %.3f   at the mean %.3f %.3f   at the centre %.3f %.3f\n",
+			c.Strategy, c.Kind, c.Users, c.Datasets, c.Fitted.Accuracy, c.Fitted.Loss, c.Mean.Accuracy, c.Mean.Loss, c.Centre.Accuracy, c.Centre.Loss)
 	}
 	fmt.Fprintf(w, "\nchoice: default %s; without labels the blend from a scope of %.3f\n", l.Prior.Choice.Default, l.Prior.Choice.Scope)
 	for _, kind := range strategy.Kinds {

@@ -54,7 +54,7 @@ func (r *runner) rehearse(ctx context.Context, b *bout) error {
 }
 
 // rehearsed is the largest nominal time, in seconds, of what is rehearsed.
-const rehearsed = 20
+const rehearsed = 30
 
 // observe keeps a strategy's scores for the dump.
 func (b *bout) observe(name string, scores [][]float64) {

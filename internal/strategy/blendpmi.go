@@ -8,7 +8,7 @@ import (
 
 // pmiShare is how much of what a candidate has without the question is taken
 // from its score. Of least log-loss on the left-out families of folds 1 and 2
-// is 0.58 (docs/research.md, "Without labels").
+// is 0.58 (docs/research.md, "Without labels, and the stack's centre").
 const pmiShare = 0.6
 
 var (

@@ -26,20 +26,22 @@ func weigh(groups []*group) {
 }
 
 // The hyperprior, in units of one data set and of a feature's own deviation: a
-// mean is normal with deviation meanWidth about 0, that of the default's score
-// about defaultSlope times it, so that a coefficient on which families disagree
-// keeps to what no feature but the default's score says; a spread is as if
+// mean is normal with deviation meanWidth about that of the centre, so that a
+// coefficient on which families disagree keeps to it; a spread is as if
 // spreadSets data sets had shown one of spreadBelief. Chosen by leaving out
-// families of folds 1 and 2 (docs/research.md).
+// folds 1 and 2 (docs/research.md).
 const (
-	defaultScore = passSharedShot + "_mean"
-	defaultSlope = 1.2
-	meanWidth    = 0.1
+	meanWidth    = 0.03
 	spreadSets   = 5
-	spreadBelief = 0.1
+	spreadBelief = 0.05
 	leastSigma   = 0.01
 	emSteps      = 25
 )
+
+// centre has the coefficients that stacks are thought to lie about, of features
+// before scaling: the score after worked examples, and the blend's less what a
+// choice is likely without the question. Those of the others are 0.
+var centre = map[string]float64{passSharedShot + "_mean": 0.6, passBlend + "_pmi": 0.9}
 
 // fitNormals learns the priors of a stack's coefficients from other users'
 // rows, all of one kind: empirical Bayes by expectation maximisation, each
@@ -65,14 +67,12 @@ func fitNormals(names []string, groups []*group) ([]Normal, error) {
 	}
 	mu, sigma := make([]float64, len(names)), make([]float64, len(names))
 	for k := range sigma {
-		if names[k] == defaultScore {
-			mu[k] = defaultSlope * scale[k]
-		}
+		mu[k] = centre[names[k]] * scale[k]
 		if scale[k] != 1 || varies(k, groups) {
 			sigma[k] = 0.5
 		}
 	}
-	centre := slices.Clone(mu)
+	about := slices.Clone(mu)
 	fits := make([]Fit, len(scaled))
 	for i := range fits {
 		fits[i].Beta = mu
@@ -94,7 +94,7 @@ func fitNormals(names []string, groups []*group) ([]Normal, error) {
 		next := make([]float64, len(mu))
 		for k := range mu {
 			pull := sigma[k] * sigma[k] / (meanWidth * meanWidth)
-			next[k] = (sum[k] + pull*centre[k]) / (weight + pull)
+			next[k] = (sum[k] + pull*about[k]) / (weight + pull)
 		}
 		for i, g := range scaled {
 			for k := range square {

@@ -19,7 +19,7 @@ type Checked struct {
 	Users, Datasets int
 	Fitted          Reached // to as many other rows of the user as the user has examples
 	Mean            Reached // as the prior's mean has it
-	Default         Reached // the default's score alone
+	Centre          Reached // by the coefficients that all stacks are thought to lie about
 }
 
 // Reached is the share of rows that are right and the ranking loss.
@@ -145,7 +145,6 @@ func crossCheck(stack string, names []string, groups, all []*group, made map[*Ob
 		datasets[g.dataset] = true
 	}
 	c.Datasets = len(datasets)
-	plain := slices.Index(names, defaultScore)
 	var whole float64
 	for _, family := range slices.Sorted(maps.Keys(families)) {
 		own, rest := byFamily(groups, family)
@@ -169,14 +168,14 @@ func crossCheck(stack string, names []string, groups, all []*group, made map[*Ob
 			for i, x := range g.cases {
 				alone := make([]float64, len(x.X))
 				for j := range x.X {
-					if plain >= 0 {
-						alone[j] = defaultSlope * x.X[j][plain]
+					for k, name := range names {
+						alone[j] += centre[name] * x.X[j][k]
 					}
 				}
 				whole += w
 				c.Fitted.add(w, fitted[i], x.Gold)
 				c.Mean.add(w, average[i], x.Gold)
-				c.Default.add(w, alone, x.Gold)
+				c.Centre.add(w, alone, x.Gold)
 				if made[g.rows[i]] == nil {
 					made[g.rows[i]] = map[string][]float64{}
 				}
@@ -184,7 +183,7 @@ func crossCheck(stack string, names []string, groups, all []*group, made map[*Ob
 			}
 		}
 	}
-	for _, r := range []*Reached{&c.Fitted, &c.Mean, &c.Default} {
+	for _, r := range []*Reached{&c.Fitted, &c.Mean, &c.Centre} {
 		if whole > 0 {
 			r.Accuracy, r.Loss = r.Accuracy/whole, r.Loss/whole
 		}

@@ -10,7 +10,7 @@ import (
 
 var (
 	stack      = stackOf("stack", "a logit over the scores of base, shared and blend, similarity and form, fitted to the labels", 6)
-	stackShots = stackOf("stack_shots", "stack with the blend's scores after worked examples", 20)
+	stackShots = stackOf("stack_shots", "stack with the blend's scores after worked examples", 30)
 )
 
 func stackOf(name, about string, nominal float64) Strategy {
