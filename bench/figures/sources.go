@@ -106,7 +106,7 @@ func benchTable(root, name string) (string, error) {
 		}
 		t.row(row...)
 	}
-	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform", "chosen-base", "chosen-single", "chosen-blend", "chosen-majority", "chosen-knn"} {
+	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform", "blend_pmi-blend", "chosen_unlabelled-single", "chosen_unlabelled-swapped", "chosen-base", "chosen-chosen_unlabelled", "chosen-single", "chosen-blend", "chosen-majority", "chosen-knn"} {
 		if r.Differences[pair] == nil {
 			continue
 		}
@@ -144,27 +144,31 @@ func benchBrief(root, arg string) (string, error) {
 	t := &table{}
 	t.head("accuracy [95 %]", fmt.Sprintf("tasks of families never trained on (%d users)", sections[0].Users),
 		fmt.Sprintf("of these, folds that nothing was tuned on (%d)", sections[1].Users), fmt.Sprintf("tasks seen in training (%d)", sections[2].Users))
-	for _, s := range []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen"} {
-		if slices.ContainsFunc(sections, func(c *bench.Section) bool { return c.Macro[s] == nil }) {
-			continue
-		}
+	for _, s := range []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen_unlabelled", "chosen"} {
 		row := []string{s}
 		for _, c := range sections {
-			f := c.Macro[s]
-			row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
+			if f := c.Macro[s]; f != nil {
+				row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
+			} else {
+				row = append(row, "-")
+			}
 		}
-		t.row(row...)
+		if row[1] != "-" { // nobody looked
+			t.row(row...)
+		}
 	}
-	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "blend-single", "blend-swapped"} {
-		if slices.ContainsFunc(sections, func(c *bench.Section) bool { return c.Differences[pair] == nil }) {
-			continue
-		}
+	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "chosen-chosen_unlabelled", "chosen_unlabelled-single", "chosen_unlabelled-swapped", "blend-single", "blend-swapped"} {
 		row := []string{strings.Replace(pair, "-", " minus ", 1)}
 		for _, c := range sections {
-			d := c.Differences[pair]
-			row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+			if d := c.Differences[pair]; d != nil {
+				row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+			} else {
+				row = append(row, "-")
+			}
 		}
-		t.row(row...)
+		if row[1] != "-" {
+			t.row(row...)
+		}
 	}
 	day, _, _ := strings.Cut(left.Environment.Date, "T")
 	fmt.Fprintf(t, "\n%d examples a user; scored on %s; %s; `bench/results/%s.json` and `%s.json`.\n", left.Headline, machine(left), day, names[0], names[1])
@@ -208,19 +212,27 @@ func benchShots(root, arg string) (string, error) {
 		figures = append(figures, bench.Summarise(columns[i], seed, resamples))
 	}
 	t.head(head...)
-	for _, s := range []string{"majority", "knn", "base", "single", "swapped", "blend", "stack", "chosen"} {
+	for _, s := range []string{"majority", "knn", "base", "single", "swapped", "blend", "chosen_unlabelled", "stack", "chosen"} {
+		if slices.ContainsFunc(figures, func(f *bench.Figures) bool { return f.Macro[s] == nil }) {
+			continue
+		}
 		row := []string{s}
 		for _, f := range figures {
 			row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Macro[s].Accuracy, f.Macro[s].Low, f.Macro[s].High))
 		}
 		t.row(row...)
 	}
-	row := []string{"chosen minus single"}
-	for _, f := range figures {
-		d := f.Differences["chosen-single"]
-		row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+	for _, pair := range []string{"chosen-single", "chosen-chosen_unlabelled"} {
+		if slices.ContainsFunc(figures, func(f *bench.Figures) bool { return f.Differences[pair] == nil }) {
+			continue
+		}
+		row := []string{strings.Replace(pair, "-", " minus ", 1)}
+		for _, f := range figures {
+			d := f.Differences[pair]
+			row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
+		}
+		t.row(row...)
 	}
-	t.row(row...)
 	fmt.Fprintf(t, "\n%d users of %d data sets, left out of their pool's training.\n", figures[0].Users, len(figures[0].Datasets))
 	return t.String(), nil
 }

@@ -67,7 +67,7 @@ var drawn = []string{chance, majority, "knn", base, "shots5", single, "uniform",
 // differences are reported where both sides were run.
 var differences = [][2]string{
 	{"blend", base}, {"blend", single}, {"blend", "swapped"}, {"blend", "uniform"}, {"blend", "shared"}, {"blend", "shots5"}, {"blend", majority},
-	{"blend_pmi", "blend"}, {"chosen_unlabelled", base}, {"chosen_unlabelled", single}, {"chosen_unlabelled", "swapped"}, {"chosen_unlabelled", "blend"},
+	{"blend_pmi", "blend"}, {"chosen_unlabelled", base}, {"chosen_unlabelled", single}, {"chosen_unlabelled", "swapped"}, {"chosen_unlabelled", "blend"}, {"chosen", "chosen_unlabelled"},
 	{single, base}, {"shared", single}, {"blend_query", "blend"}, {"refine", "blend"}, {"refine", "lorahub"}, {"polish", "blend"}, {"polish", "polish_base"},
 	{"chosen", base}, {"chosen", single}, {"chosen", "single_r24"}, {"chosen", "single_total"}, {"chosen", "blend"}, {"chosen", majority}, {"chosen", "knn"}, {"chosen", "probe"},
 	{"chosen", "shots5"}, {"chosen", "shots16"}, {"chosen", "chosen_acc"}, {"stack", "blend"},

@@ -22,8 +22,8 @@ var (
 //
 // both a token, under the members: a choice that is likely whatever is asked
 // is no answer yet. With a share of 1 it is the domain conditional PMI of
-// Holtzman et al. (arXiv:2104.08315), which without labels gives away what the
-// pool has learned of plausible answers.
+// Holtzman et al. (arXiv:2104.08315), which loses what the pool has learned of
+// plausible answers.
 func pmiOf(name, about string, members func(*pool.Pool, Task) []float32) Strategy {
 	return Strategy{Name: name, About: about, Chooses: true, Nominal: 2,
 		Fit: func(ctx context.Context, e Engine, t Task) (*Plan, error) {
