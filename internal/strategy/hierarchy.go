@@ -31,9 +31,9 @@ func weigh(groups []*group) {
 // spreadSets data sets had shown one of spreadBelief. Chosen by leaving out
 // folds 1 and 2 (docs/research.md).
 const (
-	meanWidth    = 0.03
+	meanWidth    = 0.1
 	spreadSets   = 5
-	spreadBelief = 0.05
+	spreadBelief = 0.1
 	leastSigma   = 0.01
 	emSteps      = 25
 )
