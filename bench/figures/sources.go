@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,6 +60,46 @@ func (t *table) head(cells ...string) {
 	t.WriteString(strings.Repeat("|---", len(cells)) + "|\n")
 }
 
+// accuracies has a row a strategy, with its accuracy in each section.
+func (t *table) accuracies(sections []*bench.Section, names []string) {
+	for _, name := range names {
+		t.measured(name, sections, func(c *bench.Section) string {
+			f := c.Macro[name]
+			if f == nil {
+				return ""
+			}
+			return fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High)
+		})
+	}
+}
+
+// differences has a row a pair "a-b", with the difference in each section.
+func (t *table) differences(sections []*bench.Section, pairs []string) {
+	for _, pair := range pairs {
+		t.measured(strings.Replace(pair, "-", " minus ", 1), sections, func(c *bench.Section) string {
+			d := c.Differences[pair]
+			if d == nil {
+				return ""
+			}
+			return fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High)
+		})
+	}
+}
+
+// measured adds a row with a cell a section, "-" where it was not measured;
+// none where the first section lacks it.
+func (t *table) measured(name string, sections []*bench.Section, cell func(*bench.Section) string) {
+	row := []string{name}
+	for i, c := range sections {
+		text := cell(c)
+		if i == 0 && text == "" {
+			return
+		}
+		row = append(row, cmp.Or(text, "-"))
+	}
+	t.row(row...)
+}
+
 func readReport(root, name string) (*bench.Report, bool, error) {
 	r := &bench.Report{}
 	here, err := result(root, name, r)
@@ -84,6 +125,7 @@ func benchTable(root, name string) (string, error) {
 		columns = columns[:len(columns)-1] // one group is all there is
 	}
 	head := []string{"accuracy [95 %]"}
+	var sections []*bench.Section
 	for _, c := range columns {
 		if c.s != nil {
 			of := c.s.Datasets
@@ -92,33 +134,14 @@ func benchTable(root, name string) (string, error) {
 				name += ": " + strings.Join(of, ", ")
 			}
 			head = append(head, fmt.Sprintf("%s (%d users, %d rows)", name, c.s.Users, c.s.Rows))
+			sections = append(sections, c.s)
 		}
 	}
 	t := &table{}
 	t.head(head...)
-	for _, s := range r.Settings.Strategies {
-		row := []string{s}
-		for _, c := range columns {
-			if c.s != nil {
-				f := c.s.Macro[s]
-				row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
-			}
-		}
-		t.row(row...)
-	}
-	for _, pair := range []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform", "blend_pmi-blend", "chosen_unlabelled-single", "chosen_unlabelled-swapped", "chosen-base", "chosen-chosen_unlabelled", "chosen-single", "chosen-blend", "chosen-majority", "chosen-knn"} {
-		if r.Differences[pair] == nil {
-			continue
-		}
-		row := []string{strings.Replace(pair, "-", " minus ", 1)}
-		for _, c := range columns {
-			if c.s != nil {
-				d := c.s.Differences[pair]
-				row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
-			}
-		}
-		t.row(row...)
-	}
+	t.accuracies(sections, r.Settings.Strategies)
+	t.differences(sections, []string{"blend-base", "blend-single", "blend-swapped", "blend-uniform", "blend_pmi-blend", "chosen_unlabelled-single", "chosen_unlabelled-swapped",
+		"chosen-base", "chosen-chosen_unlabelled", "chosen-single", "chosen-blend", "chosen-majority", "chosen-knn"})
 	day, _, _ := strings.Cut(r.Environment.Date, "T")
 	fmt.Fprintf(t, "\n%d examples a user; %s; %s; `bench/results/%s.json`, %s.\n", r.Headline, machine(r), day, name, poolsOf(r))
 	return t.String(), nil
@@ -144,32 +167,8 @@ func benchBrief(root, arg string) (string, error) {
 	t := &table{}
 	t.head("accuracy [95 %]", fmt.Sprintf("tasks of families never trained on (%d users)", sections[0].Users),
 		fmt.Sprintf("of these, folds that nothing was tuned on (%d)", sections[1].Users), fmt.Sprintf("tasks seen in training (%d)", sections[2].Users))
-	for _, s := range []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen_unlabelled", "chosen"} {
-		row := []string{s}
-		for _, c := range sections {
-			if f := c.Macro[s]; f != nil {
-				row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Accuracy, f.Low, f.High))
-			} else {
-				row = append(row, "-")
-			}
-		}
-		if row[1] != "-" { // nobody looked
-			t.row(row...)
-		}
-	}
-	for _, pair := range []string{"chosen-base", "chosen-single", "chosen-shots5", "chosen-chosen_unlabelled", "chosen_unlabelled-single", "chosen_unlabelled-swapped", "blend-single", "blend-swapped"} {
-		row := []string{strings.Replace(pair, "-", " minus ", 1)}
-		for _, c := range sections {
-			if d := c.Differences[pair]; d != nil {
-				row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
-			} else {
-				row = append(row, "-")
-			}
-		}
-		if row[1] != "-" {
-			t.row(row...)
-		}
-	}
+	t.accuracies(sections, []string{"chance", "majority", "base", "shots5", "single", "swapped", "blend", "chosen_unlabelled", "chosen"})
+	t.differences(sections, []string{"chosen-base", "chosen-single", "chosen-shots5", "chosen-chosen_unlabelled", "chosen_unlabelled-single", "chosen_unlabelled-swapped", "blend-single", "blend-swapped"})
 	day, _, _ := strings.Cut(left.Environment.Date, "T")
 	fmt.Fprintf(t, "\n%d examples a user; scored on %s; %s; `bench/results/%s.json` and `%s.json`.\n", left.Headline, machine(left), day, names[0], names[1])
 	return t.String(), nil
@@ -206,34 +205,15 @@ func benchShots(root, arg string) (string, error) {
 			}
 		}
 	}
-	var figures []*bench.Figures
+	var sections []*bench.Section
 	for i, sheets := range columns {
 		columns[i] = slices.DeleteFunc(sheets, func(s bench.Sheet) bool { return users[s.User] < len(columns) })
-		figures = append(figures, bench.Summarise(columns[i], seed, resamples))
+		sections = append(sections, &bench.Summarise(columns[i], seed, resamples).Section)
 	}
 	t.head(head...)
-	for _, s := range []string{"majority", "knn", "base", "single", "swapped", "blend", "chosen_unlabelled", "stack", "chosen"} {
-		if slices.ContainsFunc(figures, func(f *bench.Figures) bool { return f.Macro[s] == nil }) {
-			continue
-		}
-		row := []string{s}
-		for _, f := range figures {
-			row = append(row, fmt.Sprintf("%.3f [%.3f, %.3f]", f.Macro[s].Accuracy, f.Macro[s].Low, f.Macro[s].High))
-		}
-		t.row(row...)
-	}
-	for _, pair := range []string{"chosen-single", "chosen-chosen_unlabelled"} {
-		if slices.ContainsFunc(figures, func(f *bench.Figures) bool { return f.Differences[pair] == nil }) {
-			continue
-		}
-		row := []string{strings.Replace(pair, "-", " minus ", 1)}
-		for _, f := range figures {
-			d := f.Differences[pair]
-			row = append(row, fmt.Sprintf("%+.3f [%+.3f, %+.3f]", d.Difference, d.Low, d.High))
-		}
-		t.row(row...)
-	}
-	fmt.Fprintf(t, "\n%d users of %d data sets, left out of their pool's training.\n", figures[0].Users, len(figures[0].Datasets))
+	t.accuracies(sections, []string{"majority", "knn", "base", "single", "swapped", "blend", "chosen_unlabelled", "stack", "chosen"})
+	t.differences(sections, []string{"chosen-single", "chosen-chosen_unlabelled"})
+	fmt.Fprintf(t, "\n%d users of %d data sets, left out of their pool's training.\n", sections[0].Users, len(sections[0].Datasets))
 	return t.String(), nil
 }
 

@@ -24,11 +24,8 @@ func Join(paths []string) (*Report, []Sheet, error) {
 	var out *Report
 	var sheets []Sheet
 	for i, path := range paths {
-		r, all, err := ReadReport(path)
+		r, all, err := ReadVerified(path)
 		if err != nil {
-			return nil, nil, err
-		}
-		if err := r.Verify(all); err != nil {
 			return nil, nil, err
 		}
 		if len(r.Inputs) > 0 {

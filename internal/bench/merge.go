@@ -29,11 +29,8 @@ func Merge(paths []string, group Group) (*Report, []Sheet, error) {
 	var sheets []Sheet
 	names := map[string]int{}
 	for _, path := range paths {
-		r, all, err := ReadReport(path)
+		r, all, err := ReadVerified(path)
 		if err != nil {
-			return nil, nil, err
-		}
-		if err := r.Verify(all); err != nil {
 			return nil, nil, err
 		}
 		if out == nil {

@@ -219,6 +219,15 @@ func differs(at string, a, b any) string {
 // most is how large a report or a raw file may be, in bytes.
 const most = 256 << 20
 
+// ReadVerified is ReadReport of a report whose figures follow from its rows.
+func ReadVerified(path string) (*Report, []Sheet, error) {
+	r, sheets, err := ReadReport(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, sheets, r.Verify(sheets)
+}
+
 // ReadReport reads a report, and the sheets of the raw file that it names, whose
 // digest it checks.
 func ReadReport(path string) (*Report, []Sheet, error) {

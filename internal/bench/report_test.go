@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crayon/internal/fault"
+	"crayon/internal/qa"
 )
 
 func TestRawRoundTrip(t *testing.T) {
@@ -64,6 +65,20 @@ func TestRawRoundTrip(t *testing.T) {
 	require.Error(t, err)
 }
 
+// reported runs the benchmark and keeps its report in the folder, with its raw
+// rows; it returns the report's path.
+func reported(t *testing.T, dir, name string, d *qa.Data, e Engine, o Options) string {
+	t.Helper()
+	rep, sheets, err := Run(context.Background(), d, e, o)
+	require.NoError(t, err)
+	out := filepath.Join(dir, name+".json")
+	require.NoError(t, rep.Keep(filepath.Join(dir, "raw", name+".gz"), out, sheets))
+	text, err := json.Marshal(rep)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(out, text, 0o644))
+	return out
+}
+
 // Each data set comes from the run that left it out; runs of other seeds are
 // repeats; what does not belong together is refused.
 func TestMerge(t *testing.T) {
@@ -76,14 +91,7 @@ func TestMerge(t *testing.T) {
 		o.Digests = map[string]string{"model": "m", "pool": name}
 		o.Strategies = []string{"base", "single", "blend"}
 		change(&o)
-		rep, sheets, err := Run(context.Background(), d, e, o)
-		require.NoError(t, err)
-		out := filepath.Join(dir, name+".json")
-		require.NoError(t, rep.Keep(filepath.Join(dir, "raw", name+".gz"), out, sheets))
-		text, err := json.Marshal(rep)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(out, text, 0o644))
-		return out
+		return reported(t, dir, name, d, e, o)
 	}
 	same := func(*Options) {}
 	a, b := run("a", 1, "winogrande", same), run("b", 1, "boolq", same)
@@ -137,14 +145,7 @@ func TestJoin(t *testing.T) {
 		o.Digests = map[string]string{"model": "m", "pool": "p"}
 		o.Strategies = []string{"base", "single", "blend"}
 		change(&o)
-		rep, sheets, err := Run(context.Background(), d, e, o)
-		require.NoError(t, err)
-		out := filepath.Join(dir, name+".json")
-		require.NoError(t, rep.Keep(filepath.Join(dir, "raw", name+".gz"), out, sheets))
-		text, err := json.Marshal(rep)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(out, text, 0o644))
-		return out
+		return reported(t, dir, name, d, e, o)
 	}
 	whole := run("whole", func(o *Options) { o.Strategies = []string{"base", "single", "blend", "stack"} })
 	old := run("old", func(*Options) {})

@@ -346,11 +346,8 @@ rows before, or of bench hybrid, whose raw rows are checked by their digest alon
 				}
 				return a.drawnOut(report, f)
 			}
-			report, sheets, err := bench.ReadReport(args[0])
+			report, _, err := bench.ReadVerified(args[0])
 			if err != nil {
-				return err
-			}
-			if err := report.Verify(sheets); err != nil {
 				return err
 			}
 			return a.benchOut(report, nil, f)
@@ -385,11 +382,8 @@ func (a *app) benchVerifyCommand() *cobra.Command {
 					result.Verified = append(result.Verified, verified{path, report.Users, report.Rows, report.Digests["raw"]})
 					continue
 				}
-				report, sheets, err := bench.ReadReport(path)
+				report, _, err := bench.ReadVerified(path)
 				if err != nil {
-					return err
-				}
-				if err := report.Verify(sheets); err != nil {
 					return err
 				}
 				result.Verified = append(result.Verified, verified{path, report.Users, report.Rows, report.Digests["raw"]})

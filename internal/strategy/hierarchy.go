@@ -41,7 +41,7 @@ const (
 // centre has the coefficients that stacks are thought to lie about, of features
 // before scaling: the score after worked examples, and the blend's less what a
 // choice is likely without the question. Those of the others are 0.
-var centre = map[string]float64{passSharedShot + "_mean": 0.6, passBlend + "_pmi": 0.9}
+var centre = map[string]float64{mean(passSharedShot).name: 0.6, pmi(passBlend, passEmptyBlend).name: 0.9}
 
 // fitNormals learns the priors of a stack's coefficients from other users'
 // rows, all of one kind: empirical Bayes by expectation maximisation, each
